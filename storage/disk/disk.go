@@ -1,0 +1,585 @@
+package disk
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kraftgo/kraftgo/storage"
+	"github.com/kraftgo/kraftgo/storage/vfs"
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+const (
+	lockFile       = "kraftgo.lock"
+	cleanFile      = "kraftgo.clean"
+	bootFile       = "kraftgo.boot"
+	kafkaCleanFile = ".kafka_cleanshutdown"
+	maxSmallFile   = 64 << 20
+)
+
+// ErrOffline is any call on a directory whose disk has failed.
+var ErrOffline = errors.New("log directory is offline")
+
+// ErrUnknownReplica is a replica that the directory does not hold.
+var ErrUnknownReplica = errors.New("no such replica in this log directory")
+
+// Options says how a log directory is opened. Only Dir is needed.
+type Options struct {
+	Dir string // exists
+	FS  vfs.FS // nil: the real one
+
+	// Log gives the settings of a replica's log. nil: the defaults.
+	Log func(Replica) storage.Options
+	// HighWatermark gives the offset past which retention deletes nothing. nil: the durable end.
+	HighWatermark func(wire.TopicIDPartition) wire.Offset
+	// OnDurable is called after each sync of a log. It must be quick. nil: nobody.
+	OnDurable func(wire.TopicIDPartition, wire.Offset)
+	// OnOffline is called once, when the disk has failed. nil: nobody.
+	OnOffline func(error)
+
+	Syncers    int           // syncs at a time; default 32
+	Openers    int           // logs opened at a time; default 4 per processor
+	OpenFiles  int           // see storage.NewFileCache
+	Checkpoint time.Duration // between checkpoints of what has changed; default 1 minute
+	Retention  time.Duration // at least so long between two looks at a log; default 1 minute
+
+	Now    func() time.Time // nil: time.Now
+	BootID func() string    // of the running kernel; empty: unknown. nil: ask it
+}
+
+func (o Options) withDefaults() Options {
+	o.FS = cmp.Or(o.FS, vfs.OS)
+	o.Syncers = cmp.Or(o.Syncers, 32)
+	o.Openers = cmp.Or(o.Openers, 4*runtime.GOMAXPROCS(0))
+	o.Checkpoint = cmp.Or(o.Checkpoint, time.Minute)
+	o.Retention = cmp.Or(o.Retention, time.Minute)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.BootID == nil {
+		o.BootID = kernelBootID
+	}
+	if o.Log == nil {
+		o.Log = func(Replica) storage.Options { return storage.Options{} }
+	}
+	o.Dir = path.Clean(o.Dir)
+	return o
+}
+
+func (o Options) validate() error {
+	var faults []error
+	for _, f := range []struct {
+		name  string
+		value int
+	}{{"Syncers", o.Syncers}, {"Openers", o.Openers}} {
+		if f.value < 1 {
+			faults = append(faults, fmt.Errorf("%s (%d) must be positive", f.name, f.value))
+		}
+	}
+	if o.Dir == "" || o.Dir == "." {
+		faults = append(faults, errors.New("Dir must be given"))
+	}
+	return errors.Join(faults...)
+}
+
+func kernelBootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// Report is what Open found.
+type Report struct {
+	UUID  wire.UUID
+	New   bool // the directory was empty
+	Clean bool // the last stop was in good order
+	// Lossy means that the last stop was not, and that the machine was started again since: what was not synced is gone.
+	Lossy    bool
+	Replicas map[wire.TopicIDPartition]storage.Recovery
+}
+
+// Disk is one log directory. Every replica in the manifest has an open log, as long as the disk works.
+type Disk struct {
+	options Options
+	uuid    wire.UUID
+	lock    io.Closer
+	files   *storage.FileCache
+	offsets *offsets
+	syncers syncers
+	failed  atomic.Pointer[error]
+
+	points map[string]wire.Offset // from the checkpoint files, by directory name; for Open and Add
+	starts map[string]wire.Offset
+
+	keeping housekeeper
+
+	// manifestMu orders changes of the manifest, and is taken before mu.
+	manifestMu sync.Mutex
+	manifest   *manifest
+	list       vfs.File // the manifest's file
+
+	mu struct {
+		sync.RWMutex
+		replicas map[wire.TopicIDPartition]*replica
+		closed   bool
+	}
+}
+
+// replica is an open log with what the directory does for it.
+type replica struct {
+	*entry
+	log    *storage.Log
+	keeper *keeper
+	dirty  atomic.Bool // waits for a checkpoint
+	point  wire.Offset // recovery point; the housekeeper's
+	dueAt  time.Time   // of the earliest entry in the housekeeper's heap; guarded by its mu
+}
+
+// Open opens a log directory and all logs that its manifest names.
+func Open(o Options) (*Disk, Report, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, Report{}, fmt.Errorf("log directory options: %w", err)
+	}
+	d := &Disk{options: o, files: storage.NewFileCache(o.FS, o.OpenFiles)}
+	d.syncers.limit = o.Syncers
+	d.mu.replicas = map[wire.TopicIDPartition]*replica{}
+	lock, err := o.FS.Lock(o.Dir + "/" + lockFile)
+	if err != nil {
+		return nil, Report{}, fmt.Errorf("log directory %s: %w", o.Dir, err)
+	}
+	d.lock = lock
+	report, err := d.open()
+	if err != nil {
+		lock.Close()
+		return nil, report, fmt.Errorf("log directory %s: %w", o.Dir, err)
+	}
+	d.keeping.start(d)
+	return d, report, nil
+}
+
+func (d *Disk) open() (r Report, err error) {
+	fsys, dir := d.options.FS, d.options.Dir
+	if d.manifest, err = loadManifest(fsys, dir); err != nil {
+		return r, err
+	}
+	if d.manifest == nil {
+		r.New = true
+		d.manifest = &manifest{entries: map[wire.TopicIDPartition]*entry{}}
+		if _, err := rand.Read(d.manifest.uuid[:]); err != nil {
+			return r, err
+		}
+	}
+	d.uuid, r.UUID = d.manifest.uuid, d.manifest.uuid
+	if err := d.manifest.rewrite(fsys, dir); err != nil {
+		return r, err
+	}
+	if d.list, err = fsys.Open(dir + "/" + manifestFile); err != nil {
+		return r, err
+	}
+	if d.offsets, err = openOffsets(fsys, dir); err != nil {
+		return r, err
+	}
+	if r.Clean, r.Lossy, err = d.takeMarkers(r.New); err != nil {
+		return r, err
+	}
+	if d.points, err = readCheckpoint(fsys, dir+"/"+recoveryPointFile); err != nil {
+		return r, err
+	}
+	if d.starts, err = readCheckpoint(fsys, dir+"/"+logStartFile); err != nil {
+		return r, err
+	}
+	if err := d.removeDeleted(); err != nil {
+		return r, err
+	}
+	r.Replicas, err = d.openAll(r.Clean)
+	return r, err
+}
+
+// takeMarkers reads how the last stop was, and makes it durable that the next one is not clean until Close says so.
+func (d *Disk) takeMarkers(isNew bool) (clean, lossy bool, err error) {
+	fsys, dir := d.options.FS, d.options.Dir
+	names, err := fsys.List(dir)
+	if err != nil {
+		return false, false, err
+	}
+	clean = slices.Contains(names, cleanFile) || isNew && slices.Contains(names, kafkaCleanFile)
+	for _, name := range []string{cleanFile, kafkaCleanFile} {
+		if slices.Contains(names, name) {
+			if err := fsys.Remove(dir + "/" + name); err != nil {
+				return false, false, err
+			}
+		}
+	}
+	now, last := d.options.BootID(), ""
+	if slices.Contains(names, bootFile) {
+		b, err := vfs.ReadFile(fsys, dir+"/"+bootFile, maxSmallFile)
+		if err != nil {
+			return false, false, err
+		}
+		last = string(bytes.TrimSpace(b))
+	}
+	// WriteFile syncs the directory, and with it the removal of the markers.
+	if err := vfs.WriteFile(fsys, dir, dir+"/"+bootFile, []byte(now+"\n")); err != nil {
+		return false, false, err
+	}
+	return clean, !isNew && !clean && (now == "" || now != last), nil
+}
+
+// openAll opens all logs of the manifest, several at a time.
+func (d *Disk) openAll(clean bool) (map[wire.TopicIDPartition]storage.Recovery, error) {
+	found := make(map[wire.TopicIDPartition]storage.Recovery, len(d.manifest.entries))
+	var mu sync.Mutex
+	var faults []error
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, d.options.Openers)
+	for key, e := range d.manifest.entries {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			r, recovery, err := d.openReplica(e, clean)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				faults = append(faults, err)
+				return
+			}
+			found[key] = recovery
+			d.mu.replicas[key] = r
+		})
+	}
+	wg.Wait()
+	return found, errors.Join(faults...)
+}
+
+func (d *Disk) openReplica(e *entry, clean bool) (*replica, storage.Recovery, error) {
+	key := e.Key()
+	n, err := d.offsets.read(e.slot, key)
+	if err != nil {
+		return nil, storage.Recovery{}, err
+	}
+	n.start = max(n.start, d.starts[e.DirName()])
+	point, known := d.points[e.DirName()]
+	r := &replica{entry: e, keeper: &keeper{d: d, entry: e, note: n}, point: min(point, n.limit)}
+	config := storage.Config{
+		FS: d.options.FS, Dir: d.options.Dir + "/" + e.DirName(), TopicID: e.TopicID, Files: d.files,
+		Kept: storage.Kept{
+			RecoveryPoint: r.point, LogStart: n.start, Noted: n.noted, Clean: clean && known, Started: e.started,
+		},
+		Keeper: r.keeper, Schedule: d.syncers.schedule, OnFault: d.offline, Now: d.options.Now,
+		OnDirty: func() { d.markDirty(r) },
+	}
+	if d.options.OnDurable != nil {
+		config.OnDurable = func(o wire.Offset) { d.options.OnDurable(key, o) }
+	}
+	log, recovery, err := storage.Open(config, d.options.Log(e.Replica))
+	if err != nil {
+		return nil, recovery, err
+	}
+	r.log = log
+	if log.Size() > 0 || recovery.Suspect != "" {
+		d.markDirty(r)
+	}
+	return r, recovery, nil
+}
+
+// UUID is the directory's own id.
+func (d *Disk) UUID() wire.UUID { return d.uuid }
+
+// Dir is the directory's path.
+func (d *Disk) Dir() string { return d.options.Dir }
+
+// Err returns what took the directory offline, or nil.
+func (d *Disk) Err() error {
+	if e := d.failed.Load(); e != nil {
+		return fmt.Errorf("%w: %s: %w", ErrOffline, d.options.Dir, *e)
+	}
+	return nil
+}
+
+// offline marks the disk as failed.
+func (d *Disk) offline(err error) {
+	if d.failed.CompareAndSwap(nil, &err) && d.options.OnOffline != nil {
+		d.options.OnOffline(err)
+	}
+}
+
+// Log returns a replica's log; nil: the directory does not hold it.
+func (d *Disk) Log(key wire.TopicIDPartition) *storage.Log {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if r := d.mu.replicas[key]; r != nil {
+		return r.log
+	}
+	return nil
+}
+
+// Replicas lists what the directory holds, by name.
+func (d *Disk) Replicas() []Replica {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	list := make([]Replica, 0, len(d.mu.replicas))
+	for _, r := range d.mu.replicas {
+		list = append(list, r.Replica)
+	}
+	slices.SortFunc(list, func(a, b Replica) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return list
+}
+
+// Add makes the directory hold these replicas too, durably, and opens their logs: empty ones, or those whose directories
+// are there already. Replicas that it holds are opened already. A directory that belongs to another topic of that name is
+// refused.
+func (d *Disk) Add(replicas ...Replica) error {
+	if err := d.Err(); err != nil {
+		return err
+	}
+	d.manifestMu.Lock()
+	defer d.manifestMu.Unlock()
+	var lines []byte
+	var added []*replica
+	slot := d.freeSlotLocked()
+	for _, r := range replicas {
+		if d.manifest.entries[r.Key()] != nil {
+			continue
+		}
+		e := &entry{Replica: r, slot: slot()}
+		if _, err := d.options.FS.Stat(d.options.Dir + "/" + r.DirName()); err == nil {
+			e.started = true
+		}
+		opened, recovery, err := d.openReplica(e, e.started)
+		if err != nil {
+			for _, a := range added {
+				a.log.Abandon()
+			}
+			return fmt.Errorf("add replica: %w", err)
+		}
+		_ = recovery // a suspicion stays with the log
+		added = append(added, opened)
+		lines = append(lines, addLine(e)...)
+	}
+	if err := d.writeManifestLocked(lines); err != nil {
+		for _, a := range added {
+			a.log.Abandon()
+		}
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range added {
+		d.manifest.entries[a.Key()] = a.entry
+		d.mu.replicas[a.Key()] = a
+	}
+	return nil
+}
+
+// freeSlotLocked returns a function that gives a slot that nobody has, another one each time.
+func (d *Disk) freeSlotLocked() func() int {
+	used := make([]bool, len(d.manifest.entries)+1)
+	for _, e := range d.manifest.entries {
+		if e.slot < len(used) {
+			used[e.slot] = true
+		}
+	}
+	next := 0
+	return func() int {
+		for next < len(used) && used[next] {
+			next++
+		}
+		next++
+		return next - 1
+	}
+}
+
+// change appends a line to the manifest durably, and then changes the memory accordingly.
+func (d *Disk) change(text []byte, apply func()) error {
+	d.manifestMu.Lock()
+	defer d.manifestMu.Unlock()
+	if err := d.writeManifestLocked(text); err != nil {
+		return err
+	}
+	apply()
+	return nil
+}
+
+func (d *Disk) writeManifestLocked(lines []byte) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	_, err := d.list.WriteAt(lines, d.manifest.size)
+	if err == nil {
+		err = d.list.Sync()
+	}
+	if err != nil {
+		err = fmt.Errorf("write manifest: %w", err)
+		d.offline(err)
+		return err
+	}
+	d.manifest.size += int64(len(lines))
+	return nil
+}
+
+// Delete removes a replica for good. Its files go a little later. The caller has seen the committed record that deletes
+// the topic id, or moves the replica away.
+func (d *Disk) Delete(key wire.TopicIDPartition) error {
+	d.mu.Lock()
+	r := d.mu.replicas[key]
+	delete(d.mu.replicas, key)
+	d.mu.Unlock()
+	if r == nil {
+		return ErrUnknownReplica
+	}
+	r.log.Abandon()
+	fsys, dir := d.options.FS, d.options.Dir
+	from := dir + "/" + r.DirName()
+	if _, err := fsys.Stat(from); err == nil {
+		to := dir + "/" + deletedName(r.Replica)
+		if err := fsys.Rename(from, to); err != nil {
+			d.offline(err)
+			return fmt.Errorf("delete %s: %w", from, err)
+		}
+		if err := fsys.SyncDir(dir); err != nil {
+			d.offline(err)
+			return fmt.Errorf("delete %s: %w", from, err)
+		}
+		defer d.keeping.discard(to)
+	}
+	return d.change(removeLine(key), func() { delete(d.manifest.entries, key) })
+}
+
+// deletedName is a directory name that says that the replica is being removed. It fits into 255 bytes.
+func deletedName(r Replica) string {
+	var unique [16]byte
+	_, _ = rand.Read(unique[:]) // never fails
+	suffix := "." + hex.EncodeToString(unique[:]) + "-delete"
+	name := r.DirName()
+	return name[:min(len(name), 255-len(suffix))] + suffix
+}
+
+var deletedPattern = regexp.MustCompile(`\.[0-9a-f]{32}-delete$`)
+
+// removeDeleted completes removals that a stop interrupted.
+func (d *Disk) removeDeleted() error {
+	names, err := d.options.FS.List(d.options.Dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if deletedPattern.MatchString(name) {
+			if err := d.options.FS.RemoveAll(d.options.Dir + "/" + name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Stat is the state of one replica's log.
+type Stat struct {
+	Replica
+	Bytes               int64
+	Start, Durable, End wire.Offset
+	Suspect             string
+}
+
+// Stats lists the state of all logs, by name.
+func (d *Disk) Stats() []Stat {
+	list := d.Replicas()
+	stats := make([]Stat, 0, len(list))
+	for _, r := range list {
+		if l := d.Log(r.Key()); l != nil {
+			stats = append(stats, Stat{r, l.Size(), l.Start(), l.Durable(), l.End(), l.Suspect()})
+		}
+	}
+	return stats
+}
+
+// Close stops all work, closes all logs, and notes that the stop was clean if all of it went well.
+func (d *Disk) Close() error {
+	d.mu.Lock()
+	if d.mu.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.mu.closed = true
+	d.mu.Unlock()
+	d.keeping.stop()
+	err := d.Err()
+	if err == nil {
+		err = d.closeLogs()
+	} else {
+		d.eachReplica(func(r *replica) error { r.log.Abandon(); return nil })
+	}
+	d.syncers.ended.Wait()
+	fsys, dir := d.options.FS, d.options.Dir
+	if err == nil {
+		err = d.writeCheckpoints()
+	}
+	if err == nil {
+		err = d.offsets.file.Sync()
+	}
+	if err == nil {
+		err = vfs.WriteFile(fsys, dir, dir+"/"+cleanFile, []byte("1\n"))
+	}
+	return errors.Join(err, d.list.Close(), d.offsets.file.Close(), d.lock.Close())
+}
+
+func (d *Disk) closeLogs() error {
+	return d.eachReplica(func(r *replica) error {
+		lowered := r.keeper.timesLowered()
+		err := r.log.Close()
+		r.point = r.log.End()
+		if err == nil {
+			r.keeper.lift(lowered)
+		}
+		return err
+	})
+}
+
+// eachReplica calls f for all replicas, several at a time.
+func (d *Disk) eachReplica(f func(*replica) error) error {
+	d.mu.RLock()
+	var all []*replica
+	for _, r := range d.mu.replicas {
+		all = append(all, r)
+	}
+	d.mu.RUnlock()
+	return inParallel(d.options.Openers, all, f)
+}
+
+func inParallel[T any](limit int, items []T, f func(T) error) error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var faults []error
+	slots := make(chan struct{}, limit)
+	for _, item := range items {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := f(item); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				faults = append(faults, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(faults...)
+}

@@ -1,0 +1,438 @@
+package disk
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kraftgo/kraftgo/storage"
+	"github.com/kraftgo/kraftgo/storage/vfs"
+	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/batch"
+)
+
+// oneBatch is a valid batch without records in it, but with an offset.
+func oneBatch() []byte {
+	b := make([]byte, batch.HeaderSize+10)
+	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-batch.Overhead))
+	b[16] = batch.Magic
+	h := batch.Header(b)
+	binary.BigEndian.PutUint64(b[43:], uint64(1<<64-1))
+	binary.BigEndian.PutUint64(b[35:], 1000)
+	h.SetCRC()
+	return b
+}
+
+func newFS(t *testing.T) *vfs.Mem {
+	t.Helper()
+	m := vfs.NewMem()
+	if err := m.Mkdir("/d"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.SyncDir("/"); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func options(fs vfs.FS) Options {
+	return Options{
+		Dir: "/d", FS: fs, BootID: func() string { return "boot-1" },
+		Now: func() time.Time { return time.UnixMilli(5000) },
+	}
+}
+
+func mustOpen(t *testing.T, o Options) (*Disk, Report) {
+	t.Helper()
+	d, r, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, r
+}
+
+func appendTo(t *testing.T, d *Disk, r Replica, n int) *storage.Log {
+	t.Helper()
+	l := d.Log(r.Key())
+	if l == nil {
+		t.Fatalf("no log of %v", r)
+	}
+	for range n {
+		if _, code, err := l.AppendAsLeader(storage.Append{Batches: oneBatch()}); code != 0 || err != nil {
+			t.Fatal(code, err)
+		}
+	}
+	if err := l.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+var (
+	first  = Replica{wire.TopicID{1}, "one", 0}
+	second = Replica{wire.TopicID{1}, "one", 1}
+)
+
+func TestCleanStopIsKnownAndReadsNothing(t *testing.T) {
+	fs := newFS(t)
+	d, r := mustOpen(t, options(fs))
+	if !r.New || r.Lossy {
+		t.Fatalf("%+v", r)
+	}
+	if err := d.Add(first, second); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, d, first, 10)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, r2 := mustOpen(t, options(fs))
+	if !r2.Clean || r2.New || r2.UUID != r.UUID || len(r2.Replicas) != 2 {
+		t.Fatalf("%+v", r2)
+	}
+	if rec := r2.Replicas[first.Key()]; rec.BytesRead != 0 || rec.Suspect != "" {
+		t.Fatalf("%+v", rec)
+	}
+	l := d.Log(first.Key())
+	if l.End() != 10 || l.Durable() != 10 {
+		t.Fatalf("end %d durable %d", l.End(), l.Durable())
+	}
+	appendTo(t, d, first, 1)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKilledProcessIsNotCleanAndReadsOnlyPastTheCheckpoint(t *testing.T) {
+	fs := newFS(t)
+	d, _ := mustOpen(t, options(fs))
+	if err := d.Add(first); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, d, first, 100)
+	if err := d.CheckpointNow(); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, d, first, 3)
+	after := fs.Crash(rand.New(rand.NewPCG(1, 1)))
+	o := options(after)
+	o.BootID = func() string { return "boot-2" }
+	d2, r := mustOpen(t, o)
+	rec := r.Replicas[first.Key()]
+	if r.Clean || !r.Lossy || rec.Suspect != "" {
+		t.Fatalf("%+v", r)
+	}
+	if want := int64(3 * len(oneBatch())); rec.BytesRead != want {
+		t.Fatalf("read %d bytes, want %d", rec.BytesRead, want)
+	}
+	if l := d2.Log(first.Key()); l.End() != 103 {
+		t.Fatalf("end %d", l.End())
+	}
+	if err := errors.Join(d.Close(), d2.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	for name, o := range map[string]Options{"memory": options(newFS(t)), "real": {Dir: t.TempDir()}} {
+		t.Run(name, func(t *testing.T) {
+			d, _ := mustOpen(t, o)
+			if _, _, err := Open(o); !errors.Is(err, vfs.ErrLocked) {
+				t.Fatalf("second open: %v", err)
+			}
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			d, _ = mustOpen(t, o)
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestListedReplicaWhoseFilesAreGoneIsSuspect(t *testing.T) {
+	fs := newFS(t)
+	d, _ := mustOpen(t, options(fs))
+	if err := d.Add(first, second); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, d, first, 5)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.RemoveAll("/d/one-0"); err != nil {
+		t.Fatal(err)
+	}
+	d, r := mustOpen(t, options(fs))
+	if r.Replicas[first.Key()].Suspect == "" {
+		t.Fatal("lost replica is trusted")
+	}
+	if s := r.Replicas[second.Key()].Suspect; s != "" {
+		t.Fatalf("the replica that never had a file is suspect: %s", s)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, r = mustOpen(t, options(fs))
+	if r.Replicas[first.Key()].Suspect == "" {
+		t.Fatal("the suspicion did not outlive a restart")
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDeletedReplicaIsGoneAndItsNameIsFree(t *testing.T) {
+	fs := newFS(t)
+	d, _ := mustOpen(t, options(fs))
+	if err := d.Add(first); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, d, first, 5)
+	other := Replica{wire.TopicID{9}, "one", 0}
+	if err := d.Add(other); !errors.Is(err, storage.ErrWrongTopic) {
+		t.Fatalf("another topic took the directory: %v", err)
+	}
+	if err := d.Delete(first.Key()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Delete(first.Key()); !errors.Is(err, ErrUnknownReplica) {
+		t.Fatalf("%v", err)
+	}
+	if err := d.Add(other); err != nil {
+		t.Fatal(err)
+	}
+	if l := appendTo(t, d, other, 2); l.End() != 2 {
+		t.Fatalf("end %d", l.End())
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, r := mustOpen(t, options(fs))
+	if len(r.Replicas) != 1 || d.Log(other.Key()).End() != 2 {
+		t.Fatalf("%+v", r)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.List("/d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if strings.HasSuffix(n, "-delete") {
+			t.Errorf("%s is still there", n)
+		}
+	}
+}
+
+func TestFailedDiskGoesOfflineOnce(t *testing.T) {
+	var broken atomic.Bool
+	fs := vfs.Inject(newFS(t), func(op vfs.Op, name string) error {
+		if broken.Load() && op == vfs.OpSync {
+			return syscall.EIO
+		}
+		return nil
+	})
+	o := options(fs)
+	var told atomic.Int32
+	o.OnOffline = func(error) { told.Add(1) }
+	d, _ := mustOpen(t, o)
+	if err := d.Add(first, second); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, d, first, 1)
+	broken.Store(true)
+	for _, r := range []Replica{first, second} {
+		if _, _, err := d.Log(r.Key()).AppendAsLeader(storage.Append{Batches: oneBatch()}); err != nil && !errors.Is(err, storage.ErrClosed) {
+			t.Fatal(err)
+		}
+		if err := d.Log(r.Key()).Sync(); err == nil {
+			t.Fatal("sync succeeded")
+		}
+	}
+	if told.Load() != 1 || !errors.Is(d.Err(), ErrOffline) || !errors.Is(d.Err(), syscall.EIO) {
+		t.Fatalf("told %d times: %v", told.Load(), d.Err())
+	}
+	if _, _, err := d.Log(first.Key()).AppendAsLeader(storage.Append{Batches: oneBatch()}); !errors.Is(err, storage.ErrClosed) {
+		t.Fatalf("append after the fault: %v", err)
+	}
+	broken.Store(false)
+	if err := d.Close(); !errors.Is(err, ErrOffline) {
+		t.Fatalf("close: %v", err)
+	}
+	d, r := mustOpen(t, options(fs))
+	if r.Clean {
+		t.Fatal("a stop after a fault counts as clean")
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTornManifestLineIsIgnoredAndDamageIsNot(t *testing.T) {
+	fs := newFS(t)
+	d, _ := mustOpen(t, options(fs))
+	if err := d.Add(first, second); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := fs.Open("/d/" + manifestFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("add AQAAAAAAAAAAAAAA"), size); err != nil {
+		t.Fatal(err)
+	}
+	d, r := mustOpen(t, options(fs))
+	if len(r.Replicas) != 2 {
+		t.Fatalf("%+v", r)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{'x'}, 60); err != nil {
+		t.Fatal(err)
+	}
+	if f, err = fs.Open("/d/" + manifestFile); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{'x'}, 60); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Open(options(fs)); !errors.Is(err, storage.ErrCorrupt) {
+		t.Fatalf("damaged manifest: %v", err)
+	}
+}
+
+func TestTruncationThenCrashIsNotSuspect(t *testing.T) {
+	fs := newFS(t)
+	d, _ := mustOpen(t, options(fs))
+	if err := d.Add(first); err != nil {
+		t.Fatal(err)
+	}
+	l := appendTo(t, d, first, 20)
+	if err := d.CheckpointNow(); err != nil {
+		t.Fatal(err)
+	}
+	if end, err := l.Truncate(5); err != nil || end != 5 {
+		t.Fatal(end, err)
+	}
+	for seed := range uint64(20) {
+		d2, r := mustOpen(t, options(fs.Crash(rand.New(rand.NewPCG(seed, 2)))))
+		rec := r.Replicas[first.Key()]
+		if rec.Suspect != "" || d2.Log(first.Key()).End() != 5 {
+			t.Fatalf("%+v, end %d", rec, d2.Log(first.Key()).End())
+		}
+		if err := d2.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDeletedRecordsStayDeleted(t *testing.T) {
+	fs := newFS(t)
+	d, _ := mustOpen(t, options(fs))
+	if err := d.Add(first); err != nil {
+		t.Fatal(err)
+	}
+	l := appendTo(t, d, first, 20)
+	if code, err := l.SetLogStart(7); code != 0 || err != nil {
+		t.Fatal(code, err)
+	}
+	if code, _ := l.SetLogStart(21); code != wire.ErrOffsetOutOfRange {
+		t.Fatal(code)
+	}
+	d2, _ := mustOpen(t, options(fs.Crash(rand.New(rand.NewPCG(3, 3)))))
+	if s := d2.Log(first.Key()).Start(); s != 7 {
+		t.Fatalf("start %d after a crash", s)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	starts, err := readCheckpoint(fs, "/d/"+logStartFile)
+	if err != nil || starts["one-0"] != 7 {
+		t.Fatalf("%v %v", starts, err)
+	}
+	if err := d2.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKafkasLogDirectoryIsTakenOver(t *testing.T) {
+	dir := t.TempDir() + "/data"
+	if err := os.CopyFS(dir, os.DirFS("../testdata/kafka-4.4")); err != nil {
+		t.Fatal(err)
+	}
+	d, r := mustOpen(t, Options{Dir: dir})
+	if !r.New || !r.Clean || r.Lossy {
+		t.Fatalf("%+v", r)
+	}
+	id, err := wire.ParseUUID("4mEQSjgHQDuDYDn0Ncx2Qw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sample := Replica{id, "sample", 0}
+	if err := d.Add(sample); err != nil {
+		t.Fatal(err)
+	}
+	l := d.Log(sample.Key())
+	if l.End() != 161 || l.Durable() != 161 || l.Suspect() != "" {
+		t.Fatalf("end %d durable %d %s", l.End(), l.Durable(), l.Suspect())
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if d, r = mustOpen(t, Options{Dir: dir}); !r.Clean || r.New || d.Log(sample.Key()).End() != 161 {
+		t.Fatalf("%+v", r)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestManyEmptyReplicasAreCheap(t *testing.T) {
+	const n = 5000
+	dir := t.TempDir()
+	d, _ := mustOpen(t, Options{Dir: dir})
+	replicas := make([]Replica, n)
+	for i := range replicas {
+		replicas[i] = Replica{wire.TopicID{2}, "many", wire.Partition(i)}
+	}
+	if err := d.Add(replicas...); err != nil {
+		t.Fatal(err)
+	}
+	if files := d.files.Len(); files != 0 {
+		t.Errorf("%d files open", files)
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil || len(names) > 10 {
+		t.Errorf("%d names: %v", len(names), err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, r := mustOpen(t, Options{Dir: dir})
+	if len(r.Replicas) != n || len(d.Replicas()) != n || !r.Clean {
+		t.Fatalf("%d replicas", len(r.Replicas))
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
