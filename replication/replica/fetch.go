@@ -1,0 +1,93 @@
+package replica
+
+import (
+	"sync"
+	"time"
+
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+// FetchWait is a fetch that waits for any of its partitions to have more. Its function is called once: when a watermark
+// moved, a partition ended, or time is up.
+type FetchWait struct {
+	ready func()
+
+	mu struct {
+		sync.Mutex
+		fired      bool
+		timer      *time.Timer
+		partitions []*Partition
+	}
+}
+
+// NewFetchWait returns a wait that calls ready, on a goroutine of its own, at the latest after timeout.
+func NewFetchWait(timeout time.Duration, ready func()) *FetchWait {
+	w := &FetchWait{ready: ready}
+	w.mu.timer = time.AfterFunc(timeout, w.fire)
+	return w
+}
+
+// Watch makes the wait end when p's watermark moves past seen, or p ends. It ends at once if that has happened.
+func (w *FetchWait) Watch(p *Partition, seen wire.Offset) {
+	w.mu.Lock()
+	w.mu.partitions = append(w.mu.partitions, p)
+	w.mu.Unlock()
+	p.mu.Lock()
+	p.mu.fetches[w] = struct{}{}
+	p.mu.Unlock()
+	// Registered first, looked at afterwards: a move in between is seen by one of the two.
+	if p.HighWatermark() > seen {
+		w.moved(wire.ErrNone)
+	}
+	w.mu.Lock()
+	fired := w.mu.fired
+	w.mu.Unlock()
+	if fired {
+		p.unwatch(w)
+	}
+}
+
+// Cancel ends the wait as time does. Calling it after the end changes nothing.
+func (w *FetchWait) Cancel() { w.moved(wire.ErrNone) }
+
+// moved is called on goroutines that must not block.
+func (w *FetchWait) moved(wire.ErrorCode) {
+	w.mu.Lock()
+	if w.mu.fired {
+		w.mu.Unlock()
+		return
+	}
+	w.mu.fired = true
+	w.mu.timer.Stop()
+	w.mu.Unlock()
+	go w.finish()
+}
+
+// fire is the timer's function.
+func (w *FetchWait) fire() {
+	w.mu.Lock()
+	if w.mu.fired {
+		w.mu.Unlock()
+		return
+	}
+	w.mu.fired = true
+	w.mu.Unlock()
+	w.finish()
+}
+
+func (w *FetchWait) finish() {
+	w.mu.Lock()
+	partitions := w.mu.partitions
+	w.mu.partitions = nil
+	w.mu.Unlock()
+	for _, p := range partitions {
+		p.unwatch(w)
+	}
+	w.ready()
+}
+
+func (p *Partition) unwatch(w *FetchWait) {
+	p.mu.Lock()
+	delete(p.mu.fetches, w)
+	p.mu.Unlock()
+}
