@@ -1,0 +1,56 @@
+package metadata
+
+import (
+	"fmt"
+
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+// commandVersion heads every command.
+const commandVersion = 1
+
+// RequestID names a proposal, so that one that was retried is applied once. The zero id stands for none.
+type RequestID = wire.UUID
+
+// Command is one entry of the metadata log: records that take effect together.
+type Command struct {
+	Term    wire.Term // in which the records were decided; another term's command is not applied
+	Request RequestID
+	Records []Record
+}
+
+// AppendTo appends the command's encoding; FORMAT.md has its layout.
+func (c *Command) AppendTo(b []byte) []byte {
+	b = append(b, commandVersion)
+	b = wire.AppendInt64(b, int64(c.Term))
+	b = wire.AppendUUID(b, c.Request)
+	b = wire.AppendArrayLength(b, len(c.Records), true)
+	for _, r := range c.Records {
+		b = AppendRecord(b, r)
+	}
+	return b
+}
+
+// DecodeCommand is the inverse of AppendTo. Strings are copies; nothing aliases b.
+func DecodeCommand(b []byte) (Command, error) {
+	var c Command
+	r := wire.NewReader(b)
+	if v := r.Int8(); r.Err() == nil && v != commandVersion {
+		return c, fmt.Errorf("%w: command version %d, this kraftgo knows %d", ErrUnknownRecord, v, commandVersion)
+	}
+	c.Term, c.Request = wire.Term(r.Int64()), r.UUID()
+	for n := r.ArrayLength(true, false, 4); n > 0; n-- {
+		rec, err := ReadRecord(&r)
+		if err != nil {
+			return c, err
+		}
+		c.Records = append(c.Records, rec)
+	}
+	if r.Err() == nil && r.Remaining() > 0 {
+		r.Fail("%d bytes left over", r.Remaining())
+	}
+	if err := r.Err(); err != nil {
+		return c, fmt.Errorf("metadata command: %w", err)
+	}
+	return c, nil
+}

@@ -1,0 +1,31 @@
+// Package metadata is what the cluster has agreed on: its brokers, topics, partitions, settings and features, as a
+// state machine that is fed committed commands, and the immutable images that everybody reads.
+//
+//	         Command (records, term, request id)
+//	                     |
+//	raft log  ---------> State.Apply ----> Image ----> listeners, handlers, the partition manager
+//	                     ^                   |
+//	snapshot  -----------+-------------------+  WriteSnapshot / ReadSnapshot
+//
+// # What is where
+//
+//   - record.go, codec.go: the records and their encoding, FORMAT.md describes the bytes;
+//   - command.go: the envelope of a raft entry;
+//   - state.go: [State], the only writer; image.go: [Image], what it looked like at one index;
+//   - snapshot.go: an image as records, and back.
+//
+// # Who may call what
+//
+// One goroutine owns a [State]. An [Image] never changes after it was handed out; any number may read it.
+//
+// # What if
+//
+//   - a command was decided in another term than the one it was committed in: Apply skips it and says so
+//     ([ErrStaleTerm]), since its decider may not have known the newest state;
+//   - a command comes twice (a retry after a lost answer): the request id is known, the first result stands;
+//   - a record's type or version is unknown: Apply refuses with [ErrUnknownRecord]; the node must stop, since its
+//     state would differ from the others' from here on;
+//   - a record does not fit the state (a partition of a topic that is not there): a bug, and a panic.
+//
+// This package has no clock, randomness, file or goroutine: Apply is a function of the log alone.
+package metadata

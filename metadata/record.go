@@ -1,0 +1,136 @@
+package metadata
+
+import (
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+// RecordType numbers the records. A number is never used again for something else.
+type RecordType uint16
+
+// The record types.
+const (
+	TypeCluster RecordType = iota + 1
+	TypeRegisterBroker
+	TypeBrokerState
+	TypeUnregisterBroker
+	TypeTopic
+	TypePartition
+	TypePartitionChange
+	TypeRemoveTopic
+	TypeConfig
+	TypeProducerIDs
+	TypeFeature
+)
+
+// Record is one change of the metadata. Records are values: they hold no pointer into live state.
+type Record interface {
+	Type() RecordType
+	appendTo(b []byte) []byte
+	decode(r *wire.Reader)
+}
+
+// Cluster is the first record: it founds the cluster.
+type Cluster struct {
+	ID string // 22 characters, as [wire.UUID] is written
+}
+
+// Endpoint is an address that clients of one listener are told.
+type Endpoint struct {
+	Listener string // the listener's name, as PLAINTEXT
+	Host     string
+	Port     uint16
+	Security int16 // Kafka's SecurityProtocol id: 0 PLAINTEXT, 1 SSL, 2 SASL_PLAINTEXT, 3 SASL_SSL
+}
+
+// RegisterBroker begins an incarnation of a broker, fenced. The index of its command is the broker's epoch.
+type RegisterBroker struct {
+	Broker     wire.BrokerID
+	Directory  wire.UUID // of the metadata directory
+	Generation uint64    // rises with every start
+	Rack       *string
+	Endpoints  []Endpoint
+	LogDirs    []wire.UUID
+}
+
+// BrokerState fences or unfences a broker, or notes that it is shutting down.
+type BrokerState struct {
+	Broker       wire.BrokerID
+	Epoch        wire.BrokerEpoch
+	Fenced       bool
+	ShuttingDown bool
+}
+
+// UnregisterBroker removes a broker from the cluster.
+type UnregisterBroker struct {
+	Broker wire.BrokerID
+	Epoch  wire.BrokerEpoch
+}
+
+// TopicRecord creates a topic without partitions; its [PartitionRecord]s follow in the same command.
+type TopicRecord struct {
+	Name string
+	ID   wire.TopicID
+}
+
+// PartitionRecord creates a partition.
+type PartitionRecord struct {
+	Topic       wire.TopicID
+	Partition   wire.Partition
+	Replicas    []wire.BrokerID
+	ISR         []wire.BrokerID
+	Leader      wire.BrokerID
+	LeaderEpoch wire.LeaderEpoch
+	Epoch       wire.PartitionEpoch
+}
+
+// PartitionChange changes a partition's leader and ISR. The partition epoch rises by one; the leader epoch rises by
+// one if BumpLeaderEpoch says so.
+type PartitionChange struct {
+	Topic           wire.TopicID
+	Partition       wire.Partition
+	ISR             []wire.BrokerID
+	Leader          wire.BrokerID
+	BumpLeaderEpoch bool
+}
+
+// RemoveTopic deletes a topic and its settings. Its id is never used again.
+type RemoveTopic struct {
+	Topic wire.TopicID
+}
+
+// ResourceType is Kafka's ConfigResource type.
+type ResourceType int8
+
+// The resource types that settings are kept for.
+const (
+	ResourceTopic         ResourceType = 2
+	ResourceBroker        ResourceType = 4
+	ResourceClientMetrics ResourceType = 16
+	ResourceGroup         ResourceType = 32
+)
+
+// Resource is what a setting is set on. The broker resource with an empty name is every broker's default.
+type Resource struct {
+	Type ResourceType
+	Name string
+}
+
+// ConfigRecord sets one setting of a resource, or removes it (Value nil).
+type ConfigRecord struct {
+	Resource Resource
+	Name     string
+	Value    *string
+}
+
+// ProducerIDs hands a block of producer ids to a broker: ids below Next are taken.
+type ProducerIDs struct {
+	Broker wire.BrokerID
+	Epoch  wire.BrokerEpoch
+	Next   wire.ProducerID
+}
+
+// Feature finalises a feature at a level; 0 removes it.
+type Feature struct {
+	Name  string
+	Level int16
+}

@@ -1,0 +1,180 @@
+package metadata
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+// ErrStaleTerm is the result of a command that was decided in another term than it was committed in.
+var ErrStaleTerm = errors.New("the controller changed while the change was being decided")
+
+// requestsKept is how many request ids are remembered to tell a retry: a client retries within seconds, and a cluster
+// takes far fewer than this many admin changes in that time.
+const requestsKept = 4096
+
+// State is the metadata state machine. Its state after a run of commands is a function of these commands alone.
+// One goroutine owns it.
+type State struct {
+	image Image
+
+	// requests holds the ids of the last requestsKept commands; order is a ring over them, next its oldest place.
+	requests map[RequestID]struct{}
+	order    []RequestID
+	next     int
+}
+
+// NewState returns the state before the first command.
+func NewState() *State {
+	return &State{image: emptyImage(), requests: map[RequestID]struct{}{}}
+}
+
+// Image returns the present state as an image that never changes.
+func (s *State) Image() *Image { return s.image.clone() }
+
+// Apply executes a committed command. Indexes must rise from call to call. It returns whether the records took
+// effect: not so for a stale command ([ErrStaleTerm]) and for one that was applied before (false, nil).
+func (s *State) Apply(index wire.Index, term wire.Term, c Command) (applied bool, err error) {
+	if index <= s.image.index {
+		panic(fmt.Sprintf("metadata: index %d applied after %d", index, s.image.index))
+	}
+	s.image.index, s.image.term = index, term
+	if c.Term != term {
+		return false, fmt.Errorf("%w: decided in term %d, committed in %d", ErrStaleTerm, c.Term, term)
+	}
+	if !c.Request.IsZero() && !s.remember(c.Request) {
+		return false, nil
+	}
+	for _, r := range c.Records {
+		s.apply(index, r)
+	}
+	return true, nil
+}
+
+// remember notes a request id, and returns false if it was known.
+func (s *State) remember(id RequestID) bool {
+	if _, known := s.requests[id]; known {
+		return false
+	}
+	s.requests[id] = struct{}{}
+	if len(s.order) < requestsKept {
+		s.order = append(s.order, id)
+		return true
+	}
+	delete(s.requests, s.order[s.next])
+	s.order[s.next] = id
+	s.next = (s.next + 1) % requestsKept
+	return true
+}
+
+func (s *State) apply(index wire.Index, r Record) {
+	m := &s.image
+	switch r := r.(type) {
+	case *Cluster:
+		m.clusterID = r.ID
+	case *RegisterBroker:
+		m.brokers.ReplaceOrInsert(&BrokerInfo{RegisterBroker: *r, Epoch: wire.BrokerEpoch(index), Fenced: true})
+	case *BrokerState:
+		b := *s.mustBroker(r.Broker)
+		b.Fenced, b.ShuttingDown = r.Fenced, r.ShuttingDown
+		m.brokers.ReplaceOrInsert(&b)
+	case *UnregisterBroker:
+		m.brokers.Delete(s.mustBroker(r.Broker))
+	case *TopicRecord:
+		s.putTopic(&Topic{Name: r.Name, ID: r.ID})
+	case *PartitionRecord:
+		s.applyPartition(r)
+	case *PartitionChange:
+		s.applyPartitionChange(r)
+	case *RemoveTopic:
+		t := s.mustTopic(r.Topic)
+		m.byName.Delete(t)
+		m.byID.Delete(t)
+		m.partitions -= len(t.Partitions)
+		m.configs.Delete(&resourceConfig{resource: Resource{ResourceTopic, t.Name}})
+	case *ConfigRecord:
+		s.applyConfig(r)
+	case *ProducerIDs:
+		m.nextProducerID = r.Next
+	case *Feature:
+		m.features = maps.Clone(m.features)
+		if r.Level == 0 {
+			delete(m.features, r.Name)
+		} else {
+			m.features[r.Name] = r.Level
+		}
+	default:
+		panic(fmt.Sprintf("metadata: no rule for record %T", r))
+	}
+}
+
+func (s *State) mustBroker(id wire.BrokerID) *BrokerInfo {
+	b := s.image.Broker(id)
+	if b == nil {
+		panic(fmt.Sprintf("metadata: record about broker %d, which is not registered", id))
+	}
+	return b
+}
+
+func (s *State) mustTopic(id wire.TopicID) *Topic {
+	t := s.image.TopicByID(id)
+	if t == nil {
+		panic(fmt.Sprintf("metadata: record about topic id %s, which does not exist", id))
+	}
+	return t
+}
+
+func (s *State) putTopic(t *Topic) {
+	s.image.byName.ReplaceOrInsert(t)
+	s.image.byID.ReplaceOrInsert(t)
+}
+
+func (s *State) applyPartition(r *PartitionRecord) {
+	old := s.mustTopic(r.Topic)
+	if int(r.Partition) != len(old.Partitions) {
+		panic(fmt.Sprintf("metadata: partition %d of %s after %d partitions", r.Partition, old.Name, len(old.Partitions)))
+	}
+	// Appending may write behind the old slice's end, where no image looks.
+	t := *old
+	t.Partitions = append(t.Partitions, PartitionInfo{
+		Replicas: r.Replicas, ISR: r.ISR, Leader: r.Leader, LeaderEpoch: r.LeaderEpoch, Epoch: r.Epoch,
+	})
+	s.putTopic(&t)
+	s.image.partitions++
+}
+
+func (s *State) applyPartitionChange(r *PartitionChange) {
+	old := s.mustTopic(r.Topic)
+	if r.Partition < 0 || int(r.Partition) >= len(old.Partitions) {
+		panic(fmt.Sprintf("metadata: change of partition %d of %s, which has %d", r.Partition, old.Name, len(old.Partitions)))
+	}
+	t := *old
+	t.Partitions = slices.Clone(t.Partitions)
+	p := &t.Partitions[r.Partition]
+	p.ISR, p.Leader = r.ISR, r.Leader
+	p.Epoch++
+	if r.BumpLeaderEpoch {
+		p.LeaderEpoch++
+	}
+	s.putTopic(&t)
+}
+
+func (s *State) applyConfig(r *ConfigRecord) {
+	old := s.image.Config(r.Resource)
+	values := make(map[string]string, len(old)+1)
+	maps.Copy(values, old)
+	if r.Value == nil {
+		delete(values, r.Name)
+	} else {
+		values[r.Name] = *r.Value
+	}
+	next := &resourceConfig{resource: r.Resource, values: values}
+	if len(values) == 0 {
+		s.image.configs.Delete(next)
+		return
+	}
+	s.image.configs.ReplaceOrInsert(next)
+}

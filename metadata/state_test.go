@@ -1,0 +1,200 @@
+package metadata
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+// world draws commands that fit the state they are applied to.
+type world struct {
+	topics  map[wire.TopicID]int // partitions
+	brokers map[wire.BrokerID]bool
+	nextID  uint16
+}
+
+func (w *world) draw(t *rapid.T) Record {
+	id := func() wire.UUID {
+		w.nextID++
+		return wire.UUID{byte(w.nextID >> 8), byte(w.nextID)}
+	}
+	broker := wire.BrokerID(rapid.Int32Range(0, 4).Draw(t, "broker"))
+	var topic wire.TopicID
+	if len(w.topics) > 0 {
+		ids := make([]wire.TopicID, 0, len(w.topics))
+		for n := uint16(1); n <= w.nextID; n++ {
+			if u := (wire.UUID{byte(n >> 8), byte(n)}); w.topics[u] > -1 {
+				if _, ok := w.topics[u]; ok {
+					ids = append(ids, u)
+				}
+			}
+		}
+		topic = rapid.SampledFrom(ids).Draw(t, "topic")
+	}
+	value := rapid.SampledFrom([]*string{nil, new(string)}).Draw(t, "value")
+	switch k := rapid.IntRange(0, 9).Draw(t, "kind"); {
+	case k == 0:
+		rack := "r"
+		w.brokers[broker] = true
+		return &RegisterBroker{Broker: broker, Directory: id(), Generation: 3, Rack: &rack, Endpoints: []Endpoint{{"PLAINTEXT", "h", 9092, 0}}, LogDirs: []wire.UUID{id()}}
+	case k == 1 && w.brokers[broker]:
+		return &BrokerState{Broker: broker, Epoch: 1, Fenced: rapid.Bool().Draw(t, "fenced")}
+	case k == 2 && w.brokers[broker]:
+		delete(w.brokers, broker)
+		return &UnregisterBroker{Broker: broker}
+	case k == 3 && !topic.IsZero():
+		w.topics[topic]++
+		return &PartitionRecord{Topic: topic, Partition: wire.Partition(w.topics[topic] - 1), Replicas: []wire.BrokerID{broker}, ISR: []wire.BrokerID{broker}, Leader: broker}
+	case k == 4 && !topic.IsZero() && w.topics[topic] > 0:
+		p := rapid.IntRange(0, w.topics[topic]-1).Draw(t, "partition")
+		return &PartitionChange{Topic: topic, Partition: wire.Partition(p), ISR: []wire.BrokerID{broker}, Leader: wire.NoBroker, BumpLeaderEpoch: true}
+	case k == 5 && !topic.IsZero():
+		delete(w.topics, topic)
+		return &RemoveTopic{Topic: topic}
+	case k == 6:
+		return &ConfigRecord{Resource: Resource{ResourceBroker, fmt.Sprint(broker)}, Name: "log.retention.ms", Value: value}
+	case k == 7:
+		return &ProducerIDs{Broker: broker, Next: wire.ProducerID(w.nextID) * 1000}
+	case k == 8:
+		return &Feature{Name: "group.version", Level: rapid.Int16Range(0, 2).Draw(t, "level")}
+	}
+	topic = id()
+	w.topics[topic] = 0
+	return &TopicRecord{Name: fmt.Sprintf("t%d", w.nextID), ID: topic}
+}
+
+func snapshotBytes(t interface{ Fatal(...any) }, s *State) []byte {
+	var b bytes.Buffer
+	if _, err := s.Snapshot().WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// Every command, encoded and decoded, leads a second state to the same bytes; so does a snapshot at any point plus the
+// commands after it; and an image taken before a command is not changed by it.
+func TestReplayAndSnapshotEqualLive(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := world{topics: map[wire.TopicID]int{}, brokers: map[wire.BrokerID]bool{}}
+		live, replayed, restored := NewState(), NewState(), NewState()
+		n := rapid.IntRange(1, 60).Draw(t, "commands")
+		snapshotAt := rapid.IntRange(1, n).Draw(t, "snapshot")
+		for i := 1; i <= n; i++ {
+			c := Command{Term: 1, Request: wire.UUID{0xff, byte(i)}}
+			for range rapid.IntRange(1, 3).Draw(t, "records") {
+				c.Records = append(c.Records, w.draw(t))
+			}
+			before := live.Image()
+			beforeRecords := encodeAll(before.Records())
+			decoded, err := DecodeCommand(c.AppendTo(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(decoded, c) {
+				t.Fatalf("decoded %+v, want %+v", decoded, c)
+			}
+			for _, s := range []*State{live, replayed, restored} {
+				if ok, err := s.Apply(wire.Index(i), 1, decoded); !ok || err != nil {
+					t.Fatalf("command %d: %v %v", i, ok, err)
+				}
+			}
+			if !bytes.Equal(beforeRecords, encodeAll(before.Records())) {
+				t.Fatalf("command %d changed an image taken before it", i)
+			}
+			if i == snapshotAt {
+				s, err := ReadSnapshot(bytes.NewReader(snapshotBytes(t, live)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				restored = s
+			}
+		}
+		want := snapshotBytes(t, live)
+		if !bytes.Equal(want, snapshotBytes(t, replayed)) || !bytes.Equal(want, snapshotBytes(t, restored)) {
+			t.Fatal("replay or snapshot differs from the live state")
+		}
+	})
+}
+
+func encodeAll(records []Record) []byte {
+	var b []byte
+	for _, r := range records {
+		b = AppendRecord(b, r)
+	}
+	return b
+}
+
+// A command decided in an earlier reign changes nothing, nor does one that comes twice.
+func TestStaleAndRepeatedCommandsChangeNothing(t *testing.T) {
+	s := NewState()
+	c := Command{Term: 2, Request: wire.UUID{1}, Records: []Record{&Cluster{ID: "a"}}}
+	if ok, err := s.Apply(1, 3, c); ok || !errors.Is(err, ErrStaleTerm) {
+		t.Fatalf("stale: %v %v", ok, err)
+	}
+	if s.Image().ClusterID() != "" {
+		t.Fatal("a stale command took effect")
+	}
+	c.Term = 3
+	if ok, err := s.Apply(2, 3, c); !ok || err != nil {
+		t.Fatalf("first: %v %v", ok, err)
+	}
+	c.Records = []Record{&Cluster{ID: "b"}}
+	if ok, err := s.Apply(3, 3, c); ok || err != nil || s.Image().ClusterID() != "a" {
+		t.Fatalf("repeated: %v %v, cluster %q", ok, err, s.Image().ClusterID())
+	}
+	if s.Image().Index() != 3 {
+		t.Fatalf("index %d", s.Image().Index())
+	}
+}
+
+// A damaged snapshot gives an error, whichever byte it is.
+func TestEveryFlippedByteOfASnapshotIsFound(t *testing.T) {
+	s := NewState()
+	if _, err := s.Apply(1, 1, Command{Term: 1, Records: []Record{&Cluster{ID: "x"}, &TopicRecord{Name: "t", ID: wire.UUID{1}}}}); err != nil {
+		t.Fatal(err)
+	}
+	good := snapshotBytes(t, s)
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 0x40
+		if _, err := ReadSnapshot(bytes.NewReader(bad)); err == nil {
+			t.Errorf("byte %d flipped: no error", i)
+		}
+	}
+	for n := range good {
+		if _, err := ReadSnapshot(bytes.NewReader(good[:n])); err == nil {
+			t.Errorf("cut to %d bytes: no error", n)
+		}
+	}
+}
+
+func TestUnknownRecordsStopTheNode(t *testing.T) {
+	body := wire.AppendUint16(nil, 999)
+	body = append(body, 0, 1)
+	c := append([]byte{commandVersion}, make([]byte, 24)...)
+	c = append(append(c, 2), body...)
+	if _, err := DecodeCommand(c); !errors.Is(err, ErrUnknownRecord) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func FuzzDecodeCommand(f *testing.F) {
+	c := Command{Term: 1, Records: []Record{&Cluster{ID: "x"}, &PartitionRecord{Replicas: []wire.BrokerID{1}}}}
+	f.Add(c.AppendTo(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := DecodeCommand(b)
+		if err != nil {
+			return
+		}
+		again, err := DecodeCommand(c.AppendTo(nil))
+		if err != nil || !reflect.DeepEqual(c, again) {
+			t.Fatalf("%v: %+v became %+v", err, c, again)
+		}
+	})
+}
