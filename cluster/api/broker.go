@@ -1,0 +1,177 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/kraftgo/kraftgo/cluster/lifecycle"
+	"github.com/kraftgo/kraftgo/cluster/listen"
+	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/metadata/control"
+	"github.com/kraftgo/kraftgo/metadata/quorum"
+	"github.com/kraftgo/kraftgo/replication/replica"
+	"github.com/kraftgo/kraftgo/storage/disk"
+	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/message"
+)
+
+// Broker is what the handlers work on. Its fields never change after the first request.
+type Broker struct {
+	ID          wire.BrokerID
+	Log         *slog.Logger
+	Controller  *lifecycle.Controller
+	ProducerIDs *lifecycle.ProducerIDs
+	Settings    control.Settings
+	Partitions  *replica.Manager
+	Sessions    *replica.Sessions
+	Disk        *disk.Disk
+	Groups      Groups
+	Metrics     *Metrics
+	Now         func() time.Time
+
+	stopping atomic.Bool // fetches wait no more
+}
+
+// StopWaiting makes fetches that wait for records answer with what there is, now and from now on.
+func (b *Broker) StopWaiting() {
+	b.stopping.Store(true)
+	b.Partitions.WakeFetches()
+}
+
+// handler serves one API key.
+type handler struct {
+	key wire.APIKey
+	// min and max are the versions that are served.
+	min, max int16
+	serve    func(b *Broker, r *listen.Request, m message.Request)
+}
+
+// table is indexed by key. It is filled once, before main: ApiVersions, which is in it, tells of it.
+var table []*handler
+
+func init() {
+	for _, h := range handlers {
+		for int(h.key) >= len(table) {
+			table = append(table, nil)
+		}
+		if table[h.key] != nil {
+			panic("api: two handlers for " + message.Name(h.key))
+		}
+		table[h.key] = h
+	}
+}
+
+// handle makes a handler for all versions of a key that there are, from a function that answers at once or after
+// waiting on its connection's account.
+func handle[Req message.Request](key wire.APIKey, f func(b *Broker, r *listen.Request, m Req) message.Response) *handler {
+	return handleLater(key, func(b *Broker, r *listen.Request, m Req) {
+		if answer := f(b, r, m); answer != nil {
+			r.Reply(answer)
+		}
+	})
+}
+
+// handleLater is handle for functions that answer by themselves, now or later.
+func handleLater[Req message.Request](key wire.APIKey, f func(b *Broker, r *listen.Request, m Req)) *handler {
+	info, ok := message.Lookup(key)
+	if !ok {
+		panic("api: no such key")
+	}
+	return &handler{key: key, min: info.MinVersion, max: info.LatestStable, serve: func(b *Broker, r *listen.Request, m message.Request) {
+		f(b, r, m.(Req))
+	}}
+}
+
+// Handle implements [listen.Handler].
+func (b *Broker) Handle(r *listen.Request) {
+	key := r.Header.Key
+	if int(key) >= len(table) || table[key] == nil {
+		r.Abort("API key " + strconv.Itoa(int(key)) + " is not served")
+		return
+	}
+	h := table[key]
+	v := r.Header.Version
+	if v < h.min || v > h.max {
+		if key == message.KeyAPIVersions {
+			b.unsupportedAPIVersions(r)
+			return
+		}
+		r.Abort("version of " + message.Name(key) + " is not served")
+		return
+	}
+	m := message.NewRequest(key)
+	if err := m.Decode(r.Body, v); err != nil {
+		r.Abort(err.Error())
+		return
+	}
+	b.Metrics.request(key)
+	h.serve(b, r, m)
+}
+
+// listenerEndpoint returns where clients of a listener reach a broker.
+func listenerEndpoint(i *metadata.BrokerInfo, listener string) (metadata.Endpoint, bool) {
+	for _, e := range i.Endpoints {
+		if e.Listener == listener {
+			return e, true
+		}
+	}
+	return metadata.Endpoint{}, false
+}
+
+// change commits a change of the metadata within a request's time.
+func (b *Broker) change(r *listen.Request, timeoutMs int32, decide func(*metadata.Image) []metadata.Record) *control.Refusal {
+	r.MayBlock()
+	ctx, cancel := context.WithTimeout(r.Context(), timeout(timeoutMs))
+	defer cancel()
+	return refusalOf(b.Controller.Change(ctx, decide))
+}
+
+// timeout bounds what a client asks for: at least a second, since a change takes a sync, at most five minutes.
+func timeout(ms int32) time.Duration {
+	return min(max(time.Duration(ms)*time.Millisecond, time.Second), 5*time.Minute)
+}
+
+// refusalOf turns the fault of a change into what the client is told.
+func refusalOf(err error) *control.Refusal {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, quorum.ErrNotLeader), errors.Is(err, metadata.ErrStaleTerm):
+		return &control.Refusal{Code: wire.ErrNotController, Message: err.Error()}
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, quorum.ErrUnknown):
+		return &control.Refusal{Code: wire.ErrRequestTimedOut, Message: err.Error()}
+	}
+	return &control.Refusal{Code: wire.ErrUnknownServerError, Message: err.Error()}
+}
+
+// text returns nil for "", else a pointer to s.
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// defaults returns what new topics get.
+func (b *Broker) defaults(m *metadata.Image) control.Defaults {
+	return control.Defaults{
+		Partitions:    int32(b.Settings.Int(m, "num.partitions")),
+		Replicas:      int16(b.Settings.Int(m, "default.replication.factor")),
+		MaxPartitions: maxPartitionsPerRequest,
+	}
+}
+
+// maxPartitionsPerRequest is Kafka's bound (ReplicationControlManager.MAX_PARTITIONS_PER_BATCH).
+const maxPartitionsPerRequest = 10_000
+
+// authorizedOperations is the bit set that a client without an authorizer may do (Kafka's AclEntry.supportedOperations):
+// topics: READ WRITE CREATE DELETE ALTER DESCRIBE DESCRIBE_CONFIGS ALTER_CONFIGS; and so on.
+const (
+	topicOperations   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
+	clusterOperations = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
+	groupOperations   = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
+)

@@ -1,0 +1,200 @@
+package api
+
+import (
+	"math/rand/v2"
+	"sort"
+
+	"github.com/kraftgo/kraftgo/cluster/listen"
+	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/metadata/config"
+	"github.com/kraftgo/kraftgo/metadata/control"
+	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/message"
+)
+
+var createTopicsHandler = handle(message.KeyCreateTopics, func(b *Broker, r *listen.Request, m *message.CreateTopicsRequest) message.Response {
+	topics := make([]control.NewTopic, len(m.Topics))
+	for i, t := range m.Topics {
+		topics[i] = newTopicOf(t)
+	}
+	var answers []control.TopicAnswer
+	decide := func(image *metadata.Image) (records []metadata.Record) {
+		records, answers = control.CreateTopics(image, b.defaults(image), topics)
+		if m.ValidateOnly {
+			return nil
+		}
+		return records
+	}
+	var fault *control.Refusal
+	if m.ValidateOnly {
+		decide(b.Controller.Image())
+	} else {
+		fault = b.change(r, m.TimeoutMs, decide)
+	}
+	image := b.Controller.Image()
+	response := &message.CreateTopicsResponse{}
+	for i, t := range topics {
+		a := control.TopicAnswer{Name: t.Name, Refusal: fault}
+		if answers != nil && (fault == nil || answers[i].Refusal != nil) {
+			a = answers[i]
+		}
+		response.Topics = append(response.Topics, b.createdTopic(image, a, m.ValidateOnly))
+	}
+	return response
+})
+
+func newTopicOf(t message.CreateTopicsRequestTopic) control.NewTopic {
+	n := control.NewTopic{Name: t.Name, Partitions: t.NumPartitions, Replicas: t.ReplicationFactor, ID: newUUID(), Seed: rand.Uint64()}
+	for _, p := range t.Assignments {
+		n.Assignment = append(n.Assignment, control.ManualPartition{Partition: p.PartitionIndex, Brokers: p.BrokerIDs})
+	}
+	for _, c := range t.Configs {
+		n.Configs = append(n.Configs, control.Setting{Name: c.Name, Value: c.Value})
+	}
+	return n
+}
+
+func (b *Broker) createdTopic(image *metadata.Image, a control.TopicAnswer, validateOnly bool) message.CreateTopicsResponseTopic {
+	t := message.CreateTopicsResponseTopic{Name: a.Name, NumPartitions: -1, ReplicationFactor: -1}
+	if a.Refusal != nil {
+		t.ErrorCode, t.ErrorMessage = a.Refusal.Code, text(a.Refusal.Message)
+		return t
+	}
+	t.TopicID, t.NumPartitions, t.ReplicationFactor = a.ID, a.Partitions, a.Replicas
+	if validateOnly {
+		t.TopicID = wire.TopicID{}
+	}
+	for _, k := range config.All(config.Topic) {
+		v := b.Settings.TopicValue(image, "", k)[0]
+		if set, ok := a.Configs[k.Name]; ok {
+			v = control.Value{Value: set, Source: control.SourceTopic}
+		}
+		t.Configs = append(t.Configs, message.CreateTopicsResponseConfig{
+			Name: k.Name, Value: valueText(k, v), ConfigSource: int8(v.Source), IsSensitive: k.Sensitive(),
+		})
+	}
+	return t
+}
+
+var deleteTopicsHandler = handle(message.KeyDeleteTopics, func(b *Broker, r *listen.Request, m *message.DeleteTopicsRequest) message.Response {
+	v := r.Header.Version
+	topics := m.Topics
+	for _, name := range m.TopicNames {
+		topics = append(topics, message.DeleteTopicsRequestTopic{Name: &name})
+	}
+	response := &message.DeleteTopicsResponse{Topics: make([]message.DeleteTopicsResponseTopic, len(topics))}
+	refuse := func(i int, code wire.ErrorCode, why string) {
+		response.Topics[i].ErrorCode, response.Topics[i].ErrorMessage = code, text(why)
+	}
+	enabled := b.Settings.Bool(b.Controller.Image(), "delete.topic.enable")
+	fault := b.change(r, m.TimeoutMs, func(image *metadata.Image) []metadata.Record {
+		var ids []wire.TopicID
+		var at []int
+		seen := map[wire.TopicID]int{}
+		for i, q := range topics {
+			a := &response.Topics[i]
+			*a = message.DeleteTopicsResponseTopic{Name: q.Name, TopicID: q.TopicID}
+			t := lookupForDelete(image, q, enabled, v, func(code wire.ErrorCode, why string) { refuse(i, code, why) })
+			if t == nil {
+				continue
+			}
+			if first, twice := seen[t.ID]; twice {
+				refuse(first, wire.ErrInvalidRequest, "The provided topic name maps to an ID that was already supplied.")
+				refuse(i, wire.ErrInvalidRequest, "The provided topic name maps to an ID that was already supplied.")
+				continue
+			}
+			seen[t.ID] = i
+			a.Name, a.TopicID = &t.Name, t.ID
+		}
+		for i := range topics {
+			if response.Topics[i].ErrorCode == wire.ErrNone {
+				ids, at = append(ids, response.Topics[i].TopicID), append(at, i)
+			}
+		}
+		records, refusals := control.DeleteTopics(image, ids)
+		for k, refusal := range refusals {
+			if refusal != nil {
+				refuse(at[k], refusal.Code, refusal.Message)
+			}
+		}
+		return records
+	})
+	if fault != nil {
+		for i := range response.Topics {
+			response.Topics[i].Name, response.Topics[i].TopicID = topics[i].Name, topics[i].TopicID
+			refuse(i, fault.Code, fault.Message)
+		}
+	}
+	return response
+})
+
+func lookupForDelete(image *metadata.Image, q message.DeleteTopicsRequestTopic, enabled bool, version int16, refuse func(wire.ErrorCode, string)) *metadata.Topic {
+	switch {
+	case !enabled && version < 3:
+		refuse(wire.ErrInvalidRequest, "Topic deletion is disabled.")
+		return nil
+	case !enabled:
+		refuse(wire.ErrTopicDeletionDisabled, "Topic deletion is disabled.")
+		return nil
+	case q.Name != nil && !q.TopicID.IsZero():
+		refuse(wire.ErrInvalidRequest, "You may not specify both topic name and topic id.")
+		return nil
+	case q.Name != nil:
+		t := image.Topic(*q.Name)
+		if t == nil {
+			refuse(wire.ErrUnknownTopicOrPartition, "This server does not host this topic-partition.")
+		}
+		return t
+	case q.TopicID.IsZero():
+		refuse(wire.ErrInvalidRequest, "Neither topic name nor id were specified.")
+		return nil
+	}
+	t := image.TopicByID(q.TopicID)
+	if t == nil {
+		refuse(wire.ErrUnknownTopicID, "This server does not host this topic ID.")
+	}
+	return t
+}
+
+var createPartitionsHandler = handle(message.KeyCreatePartitions, func(b *Broker, r *listen.Request, m *message.CreatePartitionsRequest) message.Response {
+	response := &message.CreatePartitionsResponse{Results: make([]message.CreatePartitionsResponseResult, len(m.Topics))}
+	seen := map[string]int{}
+	for _, t := range m.Topics {
+		seen[t.Name]++
+	}
+	decide := func(image *metadata.Image) []metadata.Record {
+		var all []metadata.Record
+		for i, t := range m.Topics {
+			out := &response.Results[i]
+			*out = message.CreatePartitionsResponseResult{Name: t.Name}
+			if seen[t.Name] > 1 {
+				out.ErrorCode, out.ErrorMessage = wire.ErrInvalidRequest, text("Duplicate topic name.")
+				continue
+			}
+			q := control.MorePartitions{Name: t.Name, Count: t.Count, Seed: rand.Uint64()}
+			if t.Assignments != nil {
+				q.Assignment = [][]wire.BrokerID{}
+			}
+			for _, a := range t.Assignments {
+				q.Assignment = append(q.Assignment, a.BrokerIDs)
+			}
+			records, refusal := control.CreatePartitions(image, b.defaults(image), q)
+			if refusal != nil {
+				out.ErrorCode, out.ErrorMessage = refusal.Code, text(refusal.Message)
+				continue
+			}
+			all = append(all, records...)
+		}
+		if m.ValidateOnly {
+			return nil
+		}
+		return all
+	}
+	if fault := b.change(r, m.TimeoutMs, decide); fault != nil {
+		for i, t := range m.Topics {
+			response.Results[i] = message.CreatePartitionsResponseResult{Name: t.Name, ErrorCode: fault.Code, ErrorMessage: text(fault.Message)}
+		}
+	}
+	sort.SliceStable(response.Results, func(i, j int) bool { return response.Results[i].Name < response.Results[j].Name })
+	return response
+})

@@ -1,0 +1,231 @@
+package api
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/kraftgo/kraftgo/cluster/listen"
+	"github.com/kraftgo/kraftgo/replication/replica"
+	"github.com/kraftgo/kraftgo/storage"
+	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/batch"
+	"github.com/kraftgo/kraftgo/wire/message"
+)
+
+// downConvertFrom is the first version that takes batches of format 2 as they are.
+const downConvertFrom = 4
+
+var fetchHandler = handleLater(message.KeyFetch, func(b *Broker, r *listen.Request, m *message.FetchRequest) {
+	f := &fetch{broker: b, request: r, version: r.Header.Version, committed: m.IsolationLevel == 1}
+	if m.ReplicaID >= 0 || m.ReplicaState.ReplicaID >= 0 {
+		// Followers come over the internal listener. A client that says it is one could move the watermark.
+		f.refuse(wire.ErrClusterAuthorizationFailed)
+		return
+	}
+	session, full, code := b.Sessions.Open(sessionFetch(m, f.version))
+	if code != wire.ErrNone {
+		f.refuse(code)
+		return
+	}
+	f.session, f.full = session, full
+	f.minBytes = int(m.MinBytes)
+	f.maxBytes = max(0, min(int(m.MaxBytes), int(b.Settings.Int(b.Controller.Image(), "fetch.max.bytes"))))
+	f.targets = session.Targets()
+	f.read()
+	if m.MaxWaitMs <= 0 || f.bytes >= f.minBytes || f.failed || len(f.targets) == 0 || b.stopping.Load() {
+		f.reply()
+		return
+	}
+	f.wait(time.Now().Add(time.Duration(m.MaxWaitMs) * time.Millisecond))
+})
+
+func sessionFetch(m *message.FetchRequest, version int16) replica.Fetch {
+	q := replica.Fetch{SessionID: m.SessionID, Epoch: m.SessionEpoch, ByID: version >= 13}
+	if version < 7 {
+		q.Epoch = -1
+	}
+	for i := range m.Topics {
+		t := &m.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			q.Targets = append(q.Targets, replica.Target{
+				Topic: t.Topic, TopicID: t.TopicID, Partition: p.Partition, Offset: p.FetchOffset, MaxBytes: p.PartitionMaxBytes,
+				LeaderEpoch: p.CurrentLeaderEpoch, LastEpoch: p.LastFetchedEpoch,
+			})
+		}
+	}
+	for _, t := range m.ForgottenTopics {
+		for _, p := range t.Partitions {
+			q.Forgotten = append(q.Forgotten, replica.Target{Topic: t.Topic, TopicID: t.TopicID, Partition: p})
+		}
+	}
+	return q
+}
+
+// fetch is one Fetch request on its way. One goroutine at a time has it.
+type fetch struct {
+	broker    *Broker
+	request   *listen.Request
+	version   int16
+	committed bool // read_committed
+	session   *replica.Session
+	full      bool
+	minBytes  int
+	maxBytes  int
+	targets   []*replica.SessionTarget
+
+	results []fetched // by target
+	bytes   int       // of records in results
+	failed  bool      // some result is an error, which is told at once
+}
+
+// fetched is what was read of one target.
+type fetched struct {
+	partition     *replica.Partition // nil: not here
+	code          wire.ErrorCode
+	highWatermark wire.Offset
+	lastStable    wire.Offset
+	logStart      wire.Offset
+	aborted       []storage.AbortedTransaction
+	diverging     bool
+	divergeEpoch  wire.LeaderEpoch
+	divergeEnd    wire.Offset
+	slice         storage.Slice // valid if size > 0 and converted is nil
+	converted     []byte        // records of an old format, in memory
+	size          int
+}
+
+// read reads all targets anew.
+func (f *fetch) read() {
+	f.drop()
+	if f.results == nil {
+		f.results = make([]fetched, len(f.targets))
+	}
+	f.bytes, f.failed = 0, false
+	for i, t := range f.targets {
+		o := &f.results[i]
+		*o = fetched{highWatermark: -1, lastStable: -1, logStart: -1}
+		f.readOne(o, &t.Target)
+		f.bytes += o.size
+		if o.code != wire.ErrNone || o.diverging {
+			f.failed = true
+		}
+	}
+}
+
+func (f *fetch) readOne(o *fetched, t *replica.Target) {
+	o.partition, o.code = f.broker.find(t.Topic, t.TopicID, f.version >= 13, t.Partition)
+	if o.code != wire.ErrNone {
+		return
+	}
+	p := o.partition
+	if o.code = p.Serving(t.LeaderEpoch); o.code != wire.ErrNone {
+		return
+	}
+	if f.version < 10 && p.Settings().Codec == int8(batch.CodecZstd) {
+		o.code = wire.ErrUnsupportedCompressionType
+		return
+	}
+	log := p.Log()
+	high := p.HighWatermark()
+	stable := log.LastStableOffset(high)
+	if t.LastEpoch != wire.NoLeaderEpoch {
+		if epoch, end := log.EpochEndOffset(t.LastEpoch); epoch < t.LastEpoch || end < t.Offset {
+			o.diverging, o.divergeEpoch, o.divergeEnd = true, epoch, end
+			o.highWatermark, o.lastStable, o.logStart = high, stable, log.Start()
+			return
+		}
+	}
+	limit := high
+	if f.committed {
+		limit = stable
+	}
+	left := max(0, f.maxBytes-f.bytes)
+	slice, code, err := log.Read(t.Offset, min(left, max(0, int(t.MaxBytes))), limit, f.bytes == 0)
+	if err != nil {
+		f.broker.Log.Error("read failed", "partition", p.Name, "offset", t.Offset, "error", err)
+		o.code = wire.ErrKafkaStorageError
+		return
+	}
+	if o.code = code; code != wire.ErrNone {
+		return
+	}
+	o.highWatermark, o.lastStable, o.logStart = high, stable, log.Start()
+	o.slice, o.size = slice, slice.Len()
+	if f.committed && o.size > 0 {
+		f.findAborted(o, log, t.Offset, limit)
+	}
+	if f.version < downConvertFrom && o.size > 0 {
+		f.downConvert(o, t.Offset)
+	}
+}
+
+func (f *fetch) findAborted(o *fetched, log *storage.Log, from, upTo wire.Offset) {
+	aborted, err := log.AbortedTransactions(from, upTo)
+	if err != nil {
+		f.broker.Log.Error("aborted transactions unreadable", "partition", o.partition.Name, "error", err)
+		o.slice.Release()
+		o.code, o.size = wire.ErrKafkaStorageError, 0
+		return
+	}
+	o.aborted = aborted
+}
+
+// drop gives back what was read and will not be sent.
+func (f *fetch) drop() {
+	for i := range f.results {
+		o := &f.results[i]
+		if o.size > 0 && o.converted == nil {
+			o.slice.Release()
+		}
+		o.size, o.converted = 0, nil
+	}
+}
+
+// wait answers when a watermark moved far enough, or at the deadline.
+func (f *fetch) wait(deadline time.Time) {
+	f.drop()
+	var w *replica.FetchWait
+	var stop func() bool
+	var mu sync.Mutex // orders this function's end before the wait's
+	mu.Lock()
+	defer mu.Unlock()
+	w = replica.NewFetchWait(max(time.Until(deadline), time.Millisecond), func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stop()
+		f.awake(deadline)
+	})
+	stop = context.AfterFunc(f.request.Context(), w.Cancel)
+	for i := range f.targets {
+		if p := f.results[i].partition; p != nil {
+			w.Watch(p, f.results[i].highWatermark)
+		}
+	}
+	if f.broker.stopping.Load() { // looked at after the registration, so that StopWaiting misses none
+		w.Cancel()
+	}
+}
+
+// awake looks again after a wait ended.
+func (f *fetch) awake(deadline time.Time) {
+	f.read()
+	select {
+	case <-f.request.Done():
+		f.drop()
+		f.request.NoReply()
+		return
+	default:
+	}
+	if f.bytes >= f.minBytes || f.failed || time.Until(deadline) <= 0 || f.broker.stopping.Load() {
+		f.reply()
+		return
+	}
+	f.wait(deadline)
+}
+
+// refuse answers the whole request with an error. Before version 7 there is no place for one but in each partition.
+func (f *fetch) refuse(code wire.ErrorCode) {
+	f.request.Reply(&message.FetchResponse{ErrorCode: code})
+}

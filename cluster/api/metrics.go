@@ -1,0 +1,59 @@
+package api
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/replication/replica"
+	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/message"
+)
+
+// Metrics are what /metrics tells. The Prometheus client library keeps them; counters are looked up once, here.
+type Metrics struct {
+	Registry                    *prometheus.Registry
+	requests                    map[wire.APIKey]prometheus.Counter
+	connections                 *prometheus.GaugeVec
+	ProducedBytes, FetchedBytes prometheus.Counter
+}
+
+// NewMetrics returns the metrics of one node, all at zero.
+func NewMetrics() *Metrics {
+	m := &Metrics{Registry: prometheus.NewRegistry(), requests: map[wire.APIKey]prometheus.Counter{}}
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kraftgo_requests_total", Help: "Requests taken, by API key."}, []string{"request"})
+	for _, h := range handlers {
+		m.requests[h.key] = requests.WithLabelValues(message.Name(h.key))
+	}
+	m.connections = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kraftgo_connections", Help: "Open client connections, by listener."}, []string{"listener"})
+	m.ProducedBytes = prometheus.NewCounter(prometheus.CounterOpts{Name: "kraftgo_produced_bytes_total", Help: "Bytes of record batches appended for producers."})
+	m.FetchedBytes = prometheus.NewCounter(prometheus.CounterOpts{Name: "kraftgo_fetched_bytes_total", Help: "Bytes of records answered to consumers."})
+	m.Registry.MustRegister(requests, m.connections, m.ProducedBytes, m.FetchedBytes,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *Metrics) request(key wire.APIKey) { m.requests[key].Inc() }
+
+// Connections returns the function that a listener reports its open connections to.
+func (m *Metrics) Connections(listener string) func(open int) {
+	g := m.connections.WithLabelValues(listener)
+	return func(open int) { g.Set(float64(open)) }
+}
+
+// Watch adds what is read from the partitions and the metadata when somebody asks.
+func (m *Metrics) Watch(partitions *replica.Manager, image func() *metadata.Image) {
+	gauge := func(name, help string, f func() float64) {
+		m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
+	}
+	gauge("kraftgo_topics", "Topics in the cluster.", func() float64 { return float64(image().TopicCount()) })
+	gauge("kraftgo_partitions", "Partitions in the cluster.", func() float64 { return float64(image().PartitionCount()) })
+	gauge("kraftgo_metadata_index", "Index of the last metadata command applied here.", func() float64 { return float64(image().Index()) })
+	gauge("kraftgo_log_size_bytes", "Bytes in the logs of this broker.", func() float64 {
+		total := int64(0)
+		for _, p := range partitions.All() {
+			total += p.Log().Size()
+		}
+		return float64(total)
+	})
+}

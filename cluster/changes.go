@@ -1,0 +1,134 @@
+package cluster
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/metadata/control"
+	"github.com/kraftgo/kraftgo/replication/replica"
+	"github.com/kraftgo/kraftgo/storage/disk"
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+var emptyImage = metadata.NewState().Image()
+
+// changes brings this broker's partitions in line with every new image of the metadata, in order.
+type changes struct {
+	node *Node
+
+	mu      sync.Mutex // held over the changes' file work: they come one after the other
+	current atomic.Pointer[replica.Manager]
+}
+
+func (c *changes) manager() *replica.Manager { return c.current.Load() }
+
+// begin takes the image of now as a whole, and follows the changes from here on.
+func (c *changes) begin(m *replica.Manager) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current.Store(m)
+	image := c.node.quorum.Image()
+	// A replica whose topic is not in the metadata was deleted while we were down: its removal is committed, and we have
+	// all that is committed, since we lead the quorum.
+	for _, r := range c.node.disk.Replicas() {
+		if image.TopicByID(r.TopicID) == nil {
+			if err := c.node.disk.Delete(r.Key()); err != nil {
+				return err
+			}
+		}
+	}
+	var all []replica.Assignment
+	image.Topics(func(t *metadata.Topic) bool {
+		for i := range t.Partitions {
+			all = c.assignment(all, t, wire.Partition(i))
+		}
+		return true
+	})
+	return m.Assign(all, c.settings(image))
+}
+
+func (c *changes) settings(image *metadata.Image) func(string) replica.TopicSettings {
+	return func(topic string) replica.TopicSettings { return topicSettings(c.node.settings, image, topic) }
+}
+
+// assignment appends the partition to list if this broker holds a replica of it.
+func (c *changes) assignment(list []replica.Assignment, t *metadata.Topic, i wire.Partition) []replica.Assignment {
+	p := &t.Partitions[i]
+	self := c.node.identity.Broker
+	if !slices.Contains(p.Replicas, self) {
+		return list
+	}
+	return append(list, replica.Assignment{
+		Replica: disk.Replica{TopicID: t.ID, Topic: t.Name, Partition: i},
+		Leading: p.Leader == self, Epoch: p.LeaderEpoch, InSync: p.ISR,
+	})
+}
+
+// apply is the quorum's listener.
+func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.manager()
+	if m == nil {
+		return // begin takes the image as a whole
+	}
+	var list []replica.Assignment
+	var names []string // of topics with new settings
+	everything := false
+	for _, r := range records {
+		switch r := r.(type) {
+		case *metadata.PartitionRecord:
+			if t := image.TopicByID(r.Topic); t != nil {
+				list = c.assignment(list, t, r.Partition)
+			}
+		case *metadata.PartitionChange:
+			if t := image.TopicByID(r.Topic); t != nil {
+				list = c.assignment(list, t, r.Partition)
+			}
+		case *metadata.RemoveTopic:
+			if err := m.Delete(r.Topic); err != nil {
+				c.node.log.Error("topic not removed from disk", "topic", r.Topic, "error", err)
+			}
+			c.node.groups.TopicsDeleted(image)
+		case *metadata.ConfigRecord:
+			if r.Resource.Type == metadata.ResourceTopic {
+				names = append(names, r.Resource.Name)
+			} else {
+				everything = true
+			}
+		}
+	}
+	if len(list) > 0 {
+		if err := m.Assign(list, c.settings(image)); err != nil {
+			c.node.log.Error("partitions not opened", "error", err)
+		}
+	}
+	if everything {
+		names = m.Topics()
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if err := m.Configure(name, topicSettings(c.node.settings, image, name)); err != nil {
+			c.node.log.Error("settings not applied", "topic", name, "error", err)
+		}
+	}
+}
+
+// observer tells the coordinator which partitions of its topic this broker leads.
+type observer Node
+
+// Leads implements [replica.Observer].
+func (o *observer) Leads(p *replica.Partition, epoch wire.LeaderEpoch) {
+	if p.Name.Topic == control.OffsetsTopic {
+		o.groups.Leads(p.Name.Partition, epoch)
+	}
+}
+
+// Resigned implements [replica.Observer].
+func (o *observer) Resigned(p *replica.Partition) {
+	if p.Name.Topic == control.OffsetsTopic {
+		o.groups.Resigned(p.Name.Partition)
+	}
+}

@@ -1,0 +1,86 @@
+// Package kraftgotest runs whole nodes inside a test: on loopback, on free ports, in the test's temporary directory.
+package kraftgotest
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kraftgo/kraftgo/cluster"
+)
+
+// Start runs a node until the test ends. settings lie over the defaults of tests.
+func Start(t testing.TB, settings map[string]string) *Node {
+	t.Helper()
+	n := &Node{t: t, dir: t.TempDir(), settings: map[string]string{
+		"listeners": "127.0.0.1:0", "admin.listener": "127.0.0.1:0", "group.initial.rebalance.delay.ms": "0", "offsets.topic.num.partitions": "4",
+	}}
+	maps.Copy(n.settings, settings)
+	n.start(true)
+	t.Cleanup(n.Stop)
+	return n
+}
+
+// Node is a running node.
+type Node struct {
+	t        testing.TB
+	dir      string
+	settings map[string]string
+	node     *cluster.Node
+}
+
+// Client returns the address that clients use.
+func (n *Node) Client() string { return n.node.Address().Client }
+
+// Admin returns the address of the admin listener.
+func (n *Node) Admin() string { return n.node.Address().Admin }
+
+// Dir returns the data directory.
+func (n *Node) Dir() string { return n.dir }
+
+// Stop stops the node in good order; it may be called twice.
+func (n *Node) Stop() {
+	n.t.Helper()
+	if n.node == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := n.node.Stop(ctx); err != nil {
+		n.t.Errorf("stop: %v", err)
+	}
+	n.node = nil
+}
+
+// Restart stops the node and starts it again, on the same addresses.
+func (n *Node) Restart() {
+	n.t.Helper()
+	address := n.node.Address()
+	n.Stop()
+	n.settings["listeners"], n.settings["admin.listener"] = address.Client, address.Admin
+	n.start(false)
+}
+
+func (n *Node) start(found bool) {
+	n.t.Helper()
+	log := slog.New(slog.NewTextHandler(testWriter{n.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	node, err := cluster.Start(cluster.Config{Data: n.dir, Found: found, Settings: n.settings, Log: log})
+	if err != nil {
+		n.t.Fatalf("start: %v", err)
+	}
+	n.node = node
+}
+
+// testWriter writes the node's log to the test's.
+type testWriter struct{ t testing.TB }
+
+var _ io.Writer = testWriter{}
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimSuffix(string(p), "\n"))
+	return len(p), nil
+}

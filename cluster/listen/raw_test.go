@@ -1,0 +1,6 @@
+package listen
+
+import "syscall"
+
+// rawConn shortens a name in tests.
+type rawConn = syscall.RawConn
