@@ -1,0 +1,167 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/urfave/cli/v2"
+)
+
+func clusterCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "cluster",
+		Usage: "show brokers and the metadata quorum",
+		Subcommands: []*cli.Command{
+			{
+				Name: "info", Usage: "show the cluster's id, controller and brokers", UsageText: "kraftgo cluster info [flags]",
+				Description: example("  kraftgo cluster info -b 127.0.0.1:9092"),
+				Flags:       connectionFlags(formatFlag()),
+				Action:      clusterInfo,
+			},
+			{
+				Name: "quorum", Usage: "show the voters and observers of the metadata log", UsageText: "kraftgo cluster quorum [flags]",
+				Description: example("  kraftgo cluster quorum --format json"),
+				Flags:       connectionFlags(formatFlag()),
+				Action:      clusterQuorum,
+			},
+		},
+	}
+}
+
+// clusterSummary is a cluster as 'cluster info' prints it.
+type clusterSummary struct {
+	Cluster    string       `json:"cluster"`
+	Controller int32        `json:"controller"` // -1: none
+	Topics     int          `json:"topics"`     // without internal ones
+	Partitions int          `json:"partitions"` // of those
+	Brokers    []brokerLine `json:"brokers"`
+}
+
+type brokerLine struct {
+	Broker int32  `json:"broker"`
+	Host   string `json:"host"`
+	Port   int32  `json:"port"`
+	Rack   string `json:"rack,omitempty"`
+}
+
+// alone checks a command that takes flags only.
+func alone(c *cli.Context) error {
+	if c.Args().Present() {
+		return fmt.Errorf("%q is left over. Usage: %s", c.Args().First(), c.Command.UsageText)
+	}
+	return checkFormat(c)
+}
+
+func clusterInfo(c *cli.Context) error {
+	if err := alone(c); err != nil {
+		return err
+	}
+	return withSession(c, func(s *session) error {
+		m, err := s.admin.Metadata(s.ctx)
+		if err != nil {
+			return failed("describe the cluster", err)
+		}
+		out := clusterSummary{Cluster: m.Cluster, Controller: m.Controller, Brokers: []brokerLine{}}
+		for _, t := range m.Topics {
+			if !t.IsInternal {
+				out.Topics++
+				out.Partitions += len(t.Partitions)
+			}
+		}
+		for _, b := range m.Brokers {
+			line := brokerLine{Broker: b.NodeID, Host: b.Host, Port: b.Port}
+			if b.Rack != nil {
+				line.Rack = *b.Rack
+			}
+			out.Brokers = append(out.Brokers, line)
+		}
+		return printData(c, out, func(t *table) {
+			t.row("cluster", out.Cluster)
+			t.row("controller", out.Controller)
+			t.row("topics", out.Topics)
+			t.row("partitions", out.Partitions)
+			t.gap()
+			t.row("BROKER", "ADDRESS", "RACK")
+			for _, b := range out.Brokers {
+				t.row(b.Broker, fmt.Sprintf("%s:%d", b.Host, b.Port), b.Rack)
+			}
+		})
+	})
+}
+
+// quorumSummary is the metadata quorum as 'cluster quorum' prints it.
+type quorumSummary struct {
+	Leader        int32        `json:"leader"`
+	Epoch         int32        `json:"epoch"`
+	HighWatermark int64        `json:"highWatermark"`
+	Replicas      []quorumLine `json:"replicas"`
+}
+
+type quorumLine struct {
+	Node   int32  `json:"node"`
+	Role   string `json:"role"` // leader, voter or observer
+	LogEnd int64  `json:"logEnd"`
+	Lag    int64  `json:"lag"`
+}
+
+func clusterQuorum(c *cli.Context) error {
+	if err := alone(c); err != nil {
+		return err
+	}
+	return withSession(c, func(s *session) error {
+		const doing = "describe the quorum"
+		request := kmsg.NewPtrDescribeQuorumRequest()
+		topic := kmsg.NewDescribeQuorumRequestTopic()
+		topic.Topic = "__cluster_metadata"
+		topic.Partitions = append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
+		request.Topics = append(request.Topics, topic)
+		response, err := request.RequestWith(s.ctx, s.client)
+		if err != nil {
+			return failed(doing, err)
+		}
+		if err := kerr.ErrorForCode(response.ErrorCode); err != nil {
+			return failed(doing, err)
+		}
+		if len(response.Topics) != 1 || len(response.Topics[0].Partitions) != 1 {
+			return failed(doing, errors.New("the broker answered about no quorum"))
+		}
+		p := response.Topics[0].Partitions[0]
+		if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+			return failed(doing, err)
+		}
+		out := newQuorumSummary(p)
+		return printData(c, out, func(t *table) {
+			t.row("leader", out.Leader)
+			t.row("epoch", out.Epoch)
+			t.row("high watermark", out.HighWatermark)
+			t.gap()
+			t.row("NODE", "ROLE", "LOG END", "LAG")
+			for _, r := range out.Replicas {
+				t.row(r.Node, r.Role, r.LogEnd, r.Lag)
+			}
+		})
+	})
+}
+
+func newQuorumSummary(p kmsg.DescribeQuorumResponseTopicPartition) quorumSummary {
+	out := quorumSummary{Leader: p.LeaderID, Epoch: p.LeaderEpoch, HighWatermark: p.HighWatermark, Replicas: []quorumLine{}}
+	var end int64
+	for _, v := range p.CurrentVoters {
+		if v.ReplicaID == p.LeaderID {
+			end = v.LogEndOffset
+		}
+	}
+	for _, v := range p.CurrentVoters {
+		role := "voter"
+		if v.ReplicaID == p.LeaderID {
+			role = "leader"
+		}
+		out.Replicas = append(out.Replicas, quorumLine{v.ReplicaID, role, v.LogEndOffset, max(0, end-v.LogEndOffset)})
+	}
+	for _, v := range p.Observers {
+		out.Replicas = append(out.Replicas, quorumLine{v.ReplicaID, "observer", v.LogEndOffset, max(0, end-v.LogEndOffset)})
+	}
+	return out
+}
