@@ -1,0 +1,53 @@
+# kraftgo: recipes are conveniences; each does what the README's commands do, or more of it.
+
+# list the recipes
+default:
+    @just --list
+
+# a broker in a temporary directory
+dev *ARGS:
+    go run ./cmd/kraftgo dev {{ARGS}}
+
+# build the static binary into bin/
+build:
+    CGO_ENABLED=0 go build -trimpath -tags urfave_cli_no_docs -ldflags="-s -w" -o bin/kraftgo ./cmd/kraftgo
+
+# formatting, vet, staticcheck, the rules of the tree
+check:
+    test -z "$(gofmt -l .)"
+    go vet ./...
+    go tool staticcheck ./...
+    go test ./cmd/tidy
+
+# all tests
+test *ARGS:
+    go test {{ARGS}} ./...
+
+# the concurrent packages under the race detector
+race:
+    go test -race ./cluster ./cluster/listen ./replication/... ./storage/... ./coordinator/... ./metadata/...
+
+# the models of storage and groups, many more random runs than `test`
+model CHECKS="5000":
+    go test ./storage ./coordinator/group ./metadata ./replication -rapid.checks={{CHECKS}}
+
+# every fuzz target for a time
+fuzz TIME="60s":
+    .ci/fuzz {{TIME}}
+
+# install what the clients of other languages need, and run all of them against a real process
+clients:
+    cluster/e2e/clients/install
+    go test ./cluster/e2e -run Client -v -timeout 30m
+
+# kraftgo beside Apache Kafka in one run (needs Java and Maven)
+bench *ARGS: build
+    go run ./cmd/bench compare -kraftgo bin/kraftgo {{ARGS}}
+
+# start-up times, idle memory, size of the binary
+bench-footprint *ARGS: build
+    go run ./cmd/bench footprint -kraftgo bin/kraftgo {{ARGS}}
+
+# what runs before a change lands
+ci:
+    .ci/run
