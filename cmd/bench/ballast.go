@@ -16,19 +16,13 @@ import (
 type ballast struct {
 	name string
 	size int64
+	next int64
 }
 
-func newBallast(gigabytes int) (*ballast, error) {
-	if gigabytes < 0 {
-		return &ballast{}, nil
-	}
-	size := int64(gigabytes) << 30
-	if gigabytes == 0 {
-		available, err := memAvailable()
-		if err != nil {
-			return nil, err
-		}
-		size = max(available-4<<30, 0)
+func newBallast() (*ballast, error) {
+	size, err := memory("MemTotal")
+	if err != nil {
+		return nil, err
 	}
 	f, err := os.CreateTemp("", "ballast-")
 	if err != nil {
@@ -45,9 +39,12 @@ func newBallast(gigabytes int) (*ballast, error) {
 	return b, errors.Join(f.Sync(), f.Close())
 }
 
-// fill brings what was evicted back into the cache.
+// enough is how much memory may be free when a measurement begins.
+const enough = 1 << 30
+
+// fill reads the file, from where it stopped last time, until hardly any memory is free.
 func (b *ballast) fill() error {
-	if b.name == "" {
+	if b == nil {
 		return nil
 	}
 	f, err := os.Open(b.name)
@@ -55,27 +52,37 @@ func (b *ballast) fill() error {
 		return err
 	}
 	defer f.Close()
-	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, make([]byte, 1<<20))
-	return err
-}
-
-func (b *ballast) remove() {
-	if b.name != "" {
-		os.Remove(b.name)
+	block := make([]byte, 16<<20)
+	for range 2 * b.size / int64(len(block)) {
+		free, err := memory("MemFree")
+		if err != nil || free < enough {
+			return err
+		}
+		n, err := f.ReadAt(block, b.next)
+		b.next += int64(n)
+		if err == io.EOF {
+			b.next = 0
+		} else if err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-func memAvailable() (int64, error) {
+func (b *ballast) remove() { os.Remove(b.name) }
+
+// memory returns a line of /proc/meminfo in bytes.
+func memory(line string) (int64, error) {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if fields := bytes.Fields(lines.Bytes()); len(fields) > 1 && string(fields[0]) == "MemAvailable:" {
+		if fields := bytes.Fields(lines.Bytes()); len(fields) > 1 && string(fields[0]) == line+":" {
 			kb, err := strconv.ParseInt(string(fields[1]), 10, 64)
 			return kb << 10, err
 		}
 	}
-	return 0, errors.New("/proc/meminfo has no MemAvailable")
+	return 0, errors.New("/proc/meminfo has no " + line)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,10 +11,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // broker is a running broker to measure.
@@ -22,6 +27,64 @@ type broker struct {
 	addr string
 	pid  int
 	stop func() error
+
+	topics   int  // topics made so far
+	prepared bool // the topic that stays is filled
+}
+
+// suspend stops the broker's process, so that it uses no CPU while another is measured; resume lets it go on.
+func (b *broker) suspend() error { return syscall.Kill(b.pid, syscall.SIGSTOP) }
+func (b *broker) resume() error  { return syscall.Kill(b.pid, syscall.SIGCONT) }
+
+// bind lets all threads of the broker run on one CPU, or on all for cpu < 0.
+func (b *broker) bind(cpu int) error {
+	list := strconv.Itoa(cpu)
+	if cpu < 0 {
+		list = "0-" + strconv.Itoa(runtime.NumCPU()-1)
+	}
+	if out, err := exec.Command("taskset", "-a", "-p", "-c", list, strconv.Itoa(b.pid)).CombinedOutput(); err != nil {
+		return fmt.Errorf("pin %s: %w: %s", b.name, err, out)
+	}
+	return nil
+}
+
+func (b *broker) delete(topic string) error {
+	c, err := kgo.NewClient(kgo.SeedBrokers(b.addr))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = kadm.NewClient(c).DeleteTopic(context.Background(), topic)
+	return err
+}
+
+// idleShare returns which part of all CPUs' time was idle during d.
+func idleShare(d time.Duration) (float64, error) {
+	read := func() (idle, all float64, err error) {
+		b, err := os.ReadFile("/proc/stat")
+		if err != nil {
+			return 0, 0, err
+		}
+		line, _, _ := strings.Cut(string(b), "\n")
+		for i, field := range strings.Fields(line)[1:] {
+			v, err := strconv.ParseFloat(field, 64)
+			if err != nil {
+				return 0, 0, err
+			}
+			if i == 3 || i == 4 { // idle and waiting for I/O
+				idle += v
+			}
+			all += v
+		}
+		return idle, all, nil
+	}
+	idle, all, err := read()
+	if err != nil {
+		return 0, err
+	}
+	pause(d)
+	idle2, all2, err := read()
+	return (idle2 - idle) / (all2 - all), err
 }
 
 // pin returns the words that pin a command to a CPU; none for cpu < 0.

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -64,7 +65,7 @@ func newLoad(name string) *load {
 	l.StringVar(&l.compression, "compression", "none", "none, lz4 or zstd")
 	l.IntVar(&l.batch, "batch", 64<<10, "largest batch in bytes")
 	l.DurationVar(&l.linger, "linger", 5*time.Millisecond, "how long a batch waits for more")
-	l.StringVar(&l.config, "config", "", "topic settings k=v, for a topic that is created")
+	l.StringVar(&l.config, "config", "", "settings k=v,k=v for a topic that is created")
 	return l
 }
 
@@ -87,23 +88,16 @@ func (l *load) client(opts ...kgo.Opt) (*kgo.Client, error) {
 
 func (l *load) create(ctx context.Context, c *kgo.Client) error {
 	configs := map[string]*string{}
-	if k, v, ok := cut(l.config); ok {
-		configs[k] = &v
+	for _, pair := range strings.Split(l.config, ",") {
+		if k, v, ok := strings.Cut(pair, "="); ok {
+			configs[k] = &v
+		}
 	}
 	r, err := kadm.NewClient(c).CreateTopic(ctx, int32(l.partitions), 1, configs, l.topic)
 	if err != nil && r.ErrMessage == "" {
 		return err
 	}
 	return nil
-}
-
-func cut(pair string) (k, v string, ok bool) {
-	for i := range pair {
-		if pair[i] == '=' {
-			return pair[:i], pair[i+1:], true
-		}
-	}
-	return "", "", false
 }
 
 // values are random, so that no codec and no file system makes them small; a few suffice.
