@@ -62,7 +62,7 @@ func (c *changes) assignment(list []replica.Assignment, t *metadata.Topic, i wir
 	}
 	return append(list, replica.Assignment{
 		Replica: disk.Replica{TopicID: t.ID, Topic: t.Name, Partition: i},
-		Leading: p.Leader == self, Epoch: p.LeaderEpoch, InSync: p.ISR,
+		Leading: p.Leader == self, Epoch: p.LeaderEpoch, InSync: p.ISR, Replicas: len(p.Replicas),
 	})
 }
 

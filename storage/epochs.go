@@ -79,7 +79,7 @@ func (c *epochCache) endOf(epoch wire.LeaderEpoch, end wire.Offset) (wire.Leader
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := len(c.mu.entries)
-	if epoch < 0 || n == 0 {
+	if epoch == wire.NoLeaderEpoch || n == 0 {
 		return wire.NoLeaderEpoch, noOffset
 	}
 	if epoch == c.mu.entries[n-1].epoch {

@@ -32,7 +32,11 @@ var apiVersionsHandler = handle(message.KeyAPIVersions, func(b *Broker, r *liste
 		return &message.APIVersionsResponse{ErrorCode: wire.ErrInvalidRequest, FinalizedFeaturesEpoch: -1}
 	}
 	image := b.Controller.Image()
-	if m.ClusterID != nil && *m.ClusterID != image.ClusterID() || m.NodeID >= 0 && m.NodeID != b.ID {
+	// KIP-1242: whom the client means, by cluster and node together, or not at all.
+	switch {
+	case (m.ClusterID == nil) != (m.NodeID == wire.NoBroker):
+		return &message.APIVersionsResponse{ErrorCode: wire.ErrInvalidRequest, FinalizedFeaturesEpoch: -1}
+	case m.ClusterID != nil && (*m.ClusterID != image.ClusterID() || m.NodeID != b.ID):
 		return &message.APIVersionsResponse{ErrorCode: wire.ErrRebootstrapRequired, FinalizedFeaturesEpoch: -1}
 	}
 	a := &message.APIVersionsResponse{APIKeys: advertised(), FinalizedFeaturesEpoch: int64(image.Index())}

@@ -205,6 +205,8 @@ var listConfigResourcesHandler = handle(message.KeyListConfigResources, func(b *
 	} else if len(types) == 0 {
 		types = []int8{int8(metadata.ResourceTopic), int8(metadata.ResourceBroker), 8, int8(metadata.ResourceClientMetrics), int8(metadata.ResourceGroup)}
 	}
+	slices.Sort(types)
+	types = slices.Compact(types)
 	response := &message.ListConfigResourcesResponse{}
 	add := func(t int8, name string) {
 		response.ConfigResources = append(response.ConfigResources, message.ListConfigResourcesResponseConfigResource{ResourceType: t, ResourceName: name})

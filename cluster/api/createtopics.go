@@ -2,7 +2,8 @@ package api
 
 import (
 	"math/rand/v2"
-	"sort"
+	"slices"
+	"strings"
 
 	"github.com/kraftgo/kraftgo/cluster/listen"
 	"github.com/kraftgo/kraftgo/metadata"
@@ -33,7 +34,12 @@ var createTopicsHandler = handle(message.KeyCreateTopics, func(b *Broker, r *lis
 	}
 	image := b.Controller.Image()
 	response := &message.CreateTopicsResponse{}
+	told := map[string]bool{}
 	for i, t := range topics {
+		if told[t.Name] {
+			continue // named more than once: refused once
+		}
+		told[t.Name] = true
 		a := control.TopicAnswer{Name: t.Name, Refusal: fault}
 		if answers != nil && (fault == nil || answers[i].Refusal != nil) {
 			a = answers[i]
@@ -82,25 +88,33 @@ var deleteTopicsHandler = handle(message.KeyDeleteTopics, func(b *Broker, r *lis
 	for _, name := range m.TopicNames {
 		topics = append(topics, message.DeleteTopicsRequestTopic{Name: &name})
 	}
+	topics, twice := onceEach(topics)
 	response := &message.DeleteTopicsResponse{Topics: make([]message.DeleteTopicsResponseTopic, len(topics))}
 	refuse := func(i int, code wire.ErrorCode, why string) {
 		response.Topics[i].ErrorCode, response.Topics[i].ErrorMessage = code, text(why)
 	}
+	again := make([]bool, len(topics)) // another name of a topic that is answered already
 	enabled := b.Settings.Bool(b.Controller.Image(), "delete.topic.enable")
 	fault := b.change(r, m.TimeoutMs, func(image *metadata.Image) []metadata.Record {
 		var ids []wire.TopicID
 		var at []int
 		seen := map[wire.TopicID]int{}
+		clear(again)
 		for i, q := range topics {
 			a := &response.Topics[i]
 			*a = message.DeleteTopicsResponseTopic{Name: q.Name, TopicID: q.TopicID}
+			if twice[i] != "" {
+				refuse(i, wire.ErrInvalidRequest, twice[i])
+				continue
+			}
 			t := lookupForDelete(image, q, enabled, v, func(code wire.ErrorCode, why string) { refuse(i, code, why) })
 			if t == nil {
 				continue
 			}
 			if first, twice := seen[t.ID]; twice {
 				refuse(first, wire.ErrInvalidRequest, "The provided topic name maps to an ID that was already supplied.")
-				refuse(i, wire.ErrInvalidRequest, "The provided topic name maps to an ID that was already supplied.")
+				*a = response.Topics[first]
+				again[i] = true
 				continue
 			}
 			seen[t.ID] = i
@@ -124,9 +138,44 @@ var deleteTopicsHandler = handle(message.KeyDeleteTopics, func(b *Broker, r *lis
 			response.Topics[i].Name, response.Topics[i].TopicID = topics[i].Name, topics[i].TopicID
 			refuse(i, fault.Code, fault.Message)
 		}
+		return response
 	}
+	kept := response.Topics[:0]
+	for i, t := range response.Topics {
+		if !again[i] {
+			kept = append(kept, t)
+		}
+	}
+	response.Topics = kept
 	return response
 })
+
+// onceEach leaves out what names a topic again, and returns the reason to refuse those of which it left something out.
+func onceEach(topics []message.DeleteTopicsRequestTopic) ([]message.DeleteTopicsRequestTopic, map[int]string) {
+	type key struct {
+		name string
+		id   wire.TopicID
+	}
+	var kept []message.DeleteTopicsRequestTopic
+	first, twice := map[key]int{}, map[int]string{}
+	for _, t := range topics {
+		k := key{id: t.TopicID}
+		if t.Name != nil {
+			k.name = *t.Name
+		}
+		at, again := first[k]
+		switch {
+		case !again:
+			first[k] = len(kept)
+			kept = append(kept, t)
+		case t.Name != nil:
+			twice[at] = "Duplicate topic name."
+		default:
+			twice[at] = "Duplicate topic id."
+		}
+	}
+	return kept, twice
+}
 
 func lookupForDelete(image *metadata.Image, q message.DeleteTopicsRequestTopic, enabled bool, version int16, refuse func(wire.ErrorCode, string)) *metadata.Topic {
 	switch {
@@ -195,6 +244,7 @@ var createPartitionsHandler = handle(message.KeyCreatePartitions, func(b *Broker
 			response.Results[i] = message.CreatePartitionsResponseResult{Name: t.Name, ErrorCode: fault.Code, ErrorMessage: text(fault.Message)}
 		}
 	}
-	sort.SliceStable(response.Results, func(i, j int) bool { return response.Results[i].Name < response.Results[j].Name })
+	slices.SortStableFunc(response.Results, func(x, y message.CreatePartitionsResponseResult) int { return strings.Compare(x.Name, y.Name) })
+	response.Results = slices.CompactFunc(response.Results, func(x, y message.CreatePartitionsResponseResult) bool { return x.Name == y.Name })
 	return response
 })

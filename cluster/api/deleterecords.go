@@ -24,6 +24,9 @@ var deleteRecordsHandler = handle(message.KeyDeleteRecords, func(b *Broker, r *l
 })
 
 func (b *Broker) deleteRecords(topic string, n wire.Partition, upTo wire.Offset) (wire.Offset, wire.ErrorCode) {
+	if internalTopicName(topic) {
+		return -1, wire.ErrInvalidTopicException
+	}
 	p, code := b.find(topic, wire.TopicID{}, false, n)
 	if code == wire.ErrNone {
 		code = p.Serving(wire.NoLeaderEpoch)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kraftgo/kraftgo/cluster/listen"
 	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/metadata/control"
 	"github.com/kraftgo/kraftgo/replication/replica"
 	"github.com/kraftgo/kraftgo/wire"
 	"github.com/kraftgo/kraftgo/wire/message"
@@ -65,12 +66,19 @@ var describeProducersHandler = handle(message.KeyDescribeProducers, func(b *Brok
 
 func (b *Broker) describeProducers(topic string, index wire.Partition) message.DescribeProducersResponsePartition {
 	a := message.DescribeProducersResponsePartition{PartitionIndex: index}
+	if why := control.CheckTopicName(topic); why != "" {
+		a.ErrorCode, a.ErrorMessage = wire.ErrInvalidTopicException, text("Topic name is invalid: "+why)
+		return a
+	}
 	p, code := b.find(topic, wire.TopicID{}, false, index)
 	if code == wire.ErrNone {
 		code = p.Serving(wire.NoLeaderEpoch)
 	}
 	if code != wire.ErrNone {
 		a.ErrorCode = code
+		if b.Controller.Image().Topic(topic) == nil {
+			a.ErrorMessage = text("This server does not host this topic-partition.")
+		}
 		return a
 	}
 	for _, q := range p.Log().ActiveProducers() {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"slices"
+	"strconv"
 
 	"github.com/kraftgo/kraftgo/cluster/listen"
 	"github.com/kraftgo/kraftgo/metadata"
@@ -14,13 +15,13 @@ const endpointBrokers, endpointControllers = 1, 2
 
 var describeClusterHandler = handle(message.KeyDescribeCluster, func(b *Broker, r *listen.Request, m *message.DescribeClusterRequest) message.Response {
 	image := b.Controller.Image()
-	a := &message.DescribeClusterResponse{EndpointType: m.EndpointType, ControllerID: wire.NoBroker, ClusterAuthorizedOperations: unasked}
+	a := &message.DescribeClusterResponse{EndpointType: endpointBrokers, ControllerID: wire.NoBroker, ClusterAuthorizedOperations: unasked}
 	switch {
 	case m.EndpointType == endpointControllers:
 		a.ErrorCode, a.ErrorMessage = wire.ErrMismatchedEndpointType, text("The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER")
 		return a
 	case m.EndpointType != endpointBrokers:
-		a.ErrorCode, a.ErrorMessage = wire.ErrUnsupportedEndpointType, text("Unsupported endpoint type")
+		a.ErrorCode, a.ErrorMessage = wire.ErrUnsupportedEndpointType, text("Unsupported endpoint type "+strconv.Itoa(int(m.EndpointType)))
 		return a
 	}
 	a.ClusterID, a.ControllerID = image.ClusterID(), b.controllerID(image)
@@ -38,7 +39,8 @@ var describeClusterHandler = handle(message.KeyDescribeCluster, func(b *Broker, 
 })
 
 var describeTopicPartitionsHandler = handle(message.KeyDescribeTopicPartitions, func(b *Broker, r *listen.Request, m *message.DescribeTopicPartitionsRequest) message.Response {
-	if m.Cursor != nil && m.Cursor.PartitionIndex < 0 {
+	asked := func(t message.DescribeTopicPartitionsRequestTopic) bool { return t.Name == m.Cursor.TopicName }
+	if m.Cursor != nil && (m.Cursor.PartitionIndex < 0 || len(m.Topics) > 0 && !slices.ContainsFunc(m.Topics, asked)) {
 		return invalidCursor(m)
 	}
 	image := b.Controller.Image()
@@ -107,7 +109,7 @@ func (w *topicPages) add(t *metadata.Topic, name string, start wire.Partition) b
 		return false
 	}
 	if t == nil {
-		w.a.Topics = append(w.a.Topics, message.DescribeTopicPartitionsResponseTopic{ErrorCode: unknownTopicCode(name), Name: &name, TopicAuthorizedOperations: unasked})
+		w.a.Topics = append(w.a.Topics, message.DescribeTopicPartitionsResponseTopic{ErrorCode: unknownTopicCode(name), Name: &name, TopicAuthorizedOperations: topicOperations})
 		return true
 	}
 	described := w.d.topic(t)

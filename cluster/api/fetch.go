@@ -51,7 +51,7 @@ func sessionFetch(m *message.FetchRequest, version int16) replica.Fetch {
 			p := &t.Partitions[j]
 			q.Targets = append(q.Targets, replica.Target{
 				Topic: t.Topic, TopicID: t.TopicID, Partition: p.Partition, Offset: p.FetchOffset, MaxBytes: p.PartitionMaxBytes,
-				LeaderEpoch: p.CurrentLeaderEpoch, LastEpoch: p.LastFetchedEpoch,
+				LeaderEpoch: max(p.CurrentLeaderEpoch, wire.NoLeaderEpoch), LastEpoch: max(p.LastFetchedEpoch, wire.NoLeaderEpoch),
 			})
 		}
 	}
@@ -131,7 +131,12 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 	high := p.HighWatermark()
 	stable := log.LastStableOffset(high)
 	if t.LastEpoch != wire.NoLeaderEpoch {
-		if epoch, end := log.EpochEndOffset(t.LastEpoch); epoch < t.LastEpoch || end < t.Offset {
+		epoch, end := log.EpochEndOffset(t.LastEpoch)
+		if epoch == wire.NoLeaderEpoch {
+			o.code = wire.ErrOffsetOutOfRange // an epoch that this log does not know yet: where it ended cannot be told
+			return
+		}
+		if epoch < t.LastEpoch || end < t.Offset {
 			o.diverging, o.divergeEpoch, o.divergeEnd = true, epoch, end
 			o.highWatermark, o.lastStable, o.logStart = high, stable, log.Start()
 			return

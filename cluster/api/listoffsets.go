@@ -26,14 +26,20 @@ var listOffsetsHandler = handle(message.KeyListOffsets, func(b *Broker, r *liste
 			seen[wire.TopicPartition{Topic: t.Name, Partition: p.PartitionIndex}]++
 		}
 	}
+	const answered = -1 // one that was named more than once is refused once
 	response := &message.ListOffsetsResponse{}
 	for _, t := range m.Topics {
 		out := message.ListOffsetsResponseTopic{Name: t.Name}
 		for _, q := range t.Partitions {
 			a := message.ListOffsetsResponsePartition{PartitionIndex: q.PartitionIndex, Timestamp: -1, Offset: -1, LeaderEpoch: wire.NoLeaderEpoch}
-			if seen[wire.TopicPartition{Topic: t.Name, Partition: q.PartitionIndex}] > 1 {
+			name := wire.TopicPartition{Topic: t.Name, Partition: q.PartitionIndex}
+			switch n := seen[name]; {
+			case n == answered:
+				continue
+			case n > 1:
 				a.ErrorCode = wire.ErrInvalidRequest
-			} else {
+				seen[name] = answered
+			default:
 				b.listOffset(r.Header.Version, m.IsolationLevel == 1, t.Name, q, &a)
 			}
 			out.Partitions = append(out.Partitions, a)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"math"
 	mrand "math/rand/v2"
+	"slices"
 
 	"github.com/kraftgo/kraftgo/cluster/listen"
 	"github.com/kraftgo/kraftgo/metadata"
@@ -18,6 +19,9 @@ const unasked = math.MinInt32 // authorized operations that were not asked for
 var metadataHandler = handle(message.KeyMetadata, func(b *Broker, r *listen.Request, m *message.MetadataRequest) message.Response {
 	v := r.Header.Version
 	all := m.Topics == nil || v == 0 && len(m.Topics) == 0
+	if v <= 11 && slices.ContainsFunc(m.Topics, byID) {
+		return topicIDsRefused(m)
+	}
 	if !all {
 		b.autoCreate(r, m)
 	}
@@ -40,11 +44,41 @@ var metadataHandler = handle(message.KeyMetadata, func(b *Broker, r *listen.Requ
 		})
 		return a
 	}
+	told := map[wire.TopicID]bool{}
+	missing := map[string]bool{}
 	for _, q := range m.Topics {
-		a.Topics = append(a.Topics, d.asked(b, q, m.AllowAutoTopicCreation))
+		t := d.asked(q)
+		if t.ErrorCode == wire.ErrNone {
+			if told[t.TopicID] {
+				continue
+			}
+			told[t.TopicID] = true
+		} else if t.Name != nil && t.TopicID.IsZero() {
+			if missing[*t.Name] {
+				continue
+			}
+			missing[*t.Name] = true
+		}
+		a.Topics = append(a.Topics, t)
 	}
 	return a
 })
+
+// byID reports whether a topic is asked for by its id, which clients may from version 12 on: before, Kafka had a bug there.
+func byID(q message.MetadataRequestTopic) bool { return q.Name == nil || !q.TopicID.IsZero() }
+
+// topicIDsRefused is the answer to a request that asks by id too early; it holds nothing else, as Kafka's.
+func topicIDsRefused(m *message.MetadataRequest) *message.MetadataResponse {
+	a := &message.MetadataResponse{ControllerID: wire.NoBroker, ClusterAuthorizedOperations: unasked}
+	for _, q := range m.Topics {
+		name := q.Name
+		if name == nil {
+			name = text("")
+		}
+		a.Topics = append(a.Topics, message.MetadataResponseTopic{ErrorCode: wire.ErrInvalidRequest, Name: name, TopicID: q.TopicID, TopicAuthorizedOperations: unasked})
+	}
+	return a
+}
 
 // controllerID is the broker that clients send admin requests to: any takes them, so it is this one as long as it can
 // decide.
@@ -58,14 +92,11 @@ type describe struct {
 	operations bool
 }
 
-func (d describe) asked(b *Broker, q message.MetadataRequestTopic, allowCreation bool) message.MetadataResponseTopic {
+func (d describe) asked(q message.MetadataRequestTopic) message.MetadataResponseTopic {
 	fail := func(code wire.ErrorCode, name *string, id wire.TopicID) message.MetadataResponseTopic {
 		return message.MetadataResponseTopic{ErrorCode: code, Name: name, TopicID: id, TopicAuthorizedOperations: unasked}
 	}
-	if q.Name == nil || !q.TopicID.IsZero() {
-		if d.version <= 11 {
-			return fail(wire.ErrInvalidRequest, text(""), q.TopicID)
-		}
+	if byID(q) {
 		t := d.image.TopicByID(q.TopicID)
 		if t == nil {
 			return fail(wire.ErrUnknownTopicID, nil, q.TopicID)
@@ -79,8 +110,6 @@ func (d describe) asked(b *Broker, q message.MetadataRequestTopic, allowCreation
 		return d.topic(t)
 	case control.CheckTopicName(name) != "":
 		return fail(wire.ErrInvalidTopicException, q.Name, wire.TopicID{})
-	case allowCreation && b.Settings.Bool(d.image, "auto.create.topics.enable"):
-		return fail(wire.ErrLeaderNotAvailable, q.Name, wire.TopicID{})
 	}
 	return fail(wire.ErrUnknownTopicOrPartition, q.Name, wire.TopicID{})
 }

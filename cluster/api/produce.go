@@ -87,6 +87,10 @@ func (p *produce) append(wait *replica.ProduceWait, i int, acks replica.Acks, no
 		return
 	}
 	if result.Batch.Transactional() {
+		if p.message.TransactionalID == nil {
+			wait.Refuse(i, wire.ErrTransactionalIDAuthorizationFailed) // nobody may write for a transaction without a name
+			return
+		}
 		wait.Refuse(i, wire.ErrInvalidTxnState) // no transaction was begun: there is no coordinator yet
 		return
 	}
@@ -96,7 +100,7 @@ func (p *produce) append(wait *replica.ProduceWait, i int, acks replica.Acks, no
 
 // internalTopicName reports whether clients may not write to the topic.
 func internalTopicName(name string) bool {
-	return name[0] == '_' && (name == "__consumer_offsets" || name == "__transaction_state")
+	return len(name) > 0 && name[0] == '_' && (name == "__consumer_offsets" || name == "__transaction_state")
 }
 
 // answer is called once every partition has its outcome.
@@ -150,17 +154,37 @@ func (p *produce) outcome(a *message.ProduceResponsePartition, i int, o *replica
 	}
 	if refusal := p.refusals[i]; refusal != nil {
 		a.ErrorMessage = text(refusal.Message)
+		if refusal.ByLog {
+			a.LogStartOffset = p.refusedStart(i, o.Code)
+		}
 		for _, e := range refusal.Records {
 			a.RecordErrors = append(a.RecordErrors, message.ProduceResponseRecordError{BatchIndex: e.Index, BatchIndexErrorMessage: text(e.Message)})
 		}
 		return
 	}
-	if o.Code == wire.ErrNone {
-		a.BaseOffset, a.LogStartOffset = o.Appended.First, p.partitions[i].Log().Start()
-		if p.partitions[i].Settings().LogAppendTime {
-			a.LogAppendTimeMs = int64(o.Appended.MaxTimestamp)
-		}
+	if o.Code != wire.ErrNone {
+		a.LogStartOffset = p.refusedStart(i, o.Code)
+		return
 	}
+	a.BaseOffset, a.LogStartOffset = o.Appended.First, p.partitions[i].Log().Start()
+	// Of a duplicate, Kafka tells the timestamp that it kept, whatever the topic's kind of timestamps.
+	if p.partitions[i].Settings().LogAppendTime || o.Appended.Duplicate {
+		a.LogAppendTimeMs = int64(o.Appended.MaxTimestamp)
+	}
+}
+
+// refusedStart is the log start offset that goes with a refusal: Kafka tells it where its log was asked, but for the
+// errors that mean that the log, or the batch, cannot be trusted (ReplicaManager.appendRecordsToLeader).
+func (p *produce) refusedStart(i int, code wire.ErrorCode) wire.Offset {
+	switch code {
+	case wire.ErrUnknownTopicOrPartition, wire.ErrUnknownTopicID, wire.ErrNotLeaderOrFollower, wire.ErrMessageTooLarge, wire.ErrRecordListTooLarge,
+		wire.ErrCorruptMessage, wire.ErrKafkaStorageError, wire.ErrInvalidTopicException, wire.ErrInvalidRequiredAcks, wire.ErrInvalidTxnState, wire.ErrTransactionalIDAuthorizationFailed:
+		return -1
+	}
+	if p.partitions[i] == nil {
+		return -1
+	}
+	return p.partitions[i].Log().Start()
 }
 
 // hint tells the leader that the metadata has (KIP-951).

@@ -248,6 +248,9 @@ func (g *Group) staticJoined(m *member) message.JoinGroupResponse {
 // joined is the answer to a member of the present generation; the leader gets the members if told is set.
 func (g *Group) joined(m *member, told bool) message.JoinGroupResponse {
 	a := message.JoinGroupResponse{GenerationID: g.generation, ProtocolName: g.protocol, Leader: g.leader, MemberID: m.id}
+	if g.protocol != nil && *g.protocol == "" {
+		a.ProtocolName = nil
+	}
 	if g.protocolType != "" {
 		a.ProtocolType = &g.protocolType
 	}
@@ -272,9 +275,12 @@ func (g *Group) wouldChoose() string {
 			}
 		}
 	}
-	best := ""
-	for _, name := range common {
-		if best == "" || votes[name] > votes[best] {
+	if len(common) == 0 {
+		return ""
+	}
+	best := common[0] // the empty name is one like any other
+	for _, name := range common[1:] {
+		if votes[name] > votes[best] {
 			best = name
 		}
 	}

@@ -10,7 +10,9 @@ import (
 func (g *Group) rebalance(c Clock) {
 	if g.state != PreparingRebalance {
 		for _, m := range g.sorted() {
-			m.assignment, m.syncBy = nil, 0
+			if m.syncBy = 0; g.state == CompletingRebalance {
+				m.assignment = nil // those of a generation that was stable are kept for whoever describes the group
+			}
 			if m.sync != 0 {
 				g.refuseSync(m.sync, wire.ErrRebalanceInProgress)
 				m.sync = 0

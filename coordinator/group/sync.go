@@ -221,10 +221,10 @@ func (g *Group) Stop(code wire.ErrorCode) []Effect {
 }
 
 // Subscribed reports whether members of a stable consumer group subscribe to a topic, whose offsets then must not be
-// deleted. parse reads a member's metadata.
-func (g *Group) Subscribed(topic string, parse func([]byte) []string) bool {
+// deleted. parse reads a member's metadata; a member whose metadata cannot be read may subscribe to anything.
+func (g *Group) Subscribed(topic string, parse func([]byte) ([]string, bool)) bool {
 	for _, m := range g.members {
-		if slices.Contains(parse(m.metadata(g.protocol)), topic) {
+		if topics, ok := parse(m.metadata(g.protocol)); !ok || slices.Contains(topics, topic) {
 			return true
 		}
 	}
@@ -239,9 +239,9 @@ func (g *Group) Describe() message.DescribeGroupsResponseGroup {
 		a.ProtocolData = *g.protocol
 	}
 	for _, m := range g.sorted() {
-		out := message.DescribeGroupsResponseMember{MemberID: m.id, GroupInstanceID: m.instance, ClientID: m.clientID, ClientHost: m.host, MemberMetadata: []byte{}, MemberAssignment: []byte{}}
+		out := message.DescribeGroupsResponseMember{MemberID: m.id, GroupInstanceID: m.instance, ClientID: m.clientID, ClientHost: m.host, MemberMetadata: []byte{}, MemberAssignment: m.assignment}
 		if stable {
-			out.MemberMetadata, out.MemberAssignment = m.metadata(g.protocol), m.assignment
+			out.MemberMetadata = m.metadata(g.protocol)
 		}
 		a.Members = append(a.Members, out)
 	}

@@ -242,16 +242,15 @@ func (c *Coordinator) List(_ Caller, m *message.ListGroupsRequest, reply func(*m
 
 // Delete answers a DeleteGroups.
 func (c *Coordinator) Delete(caller Caller, m *message.DeleteGroupsRequest, reply func(*message.DeleteGroupsResponse)) {
-	a := &message.DeleteGroupsResponse{Results: make([]message.DeleteGroupsResponseResult, len(m.GroupsNames))}
-	done := gather(len(m.GroupsNames), func() { reply(a) })
-	for i, id := range m.GroupsNames {
+	names := slices.Clone(m.GroupsNames)
+	slices.Sort(names)
+	names = slices.Compact(names)
+	a := &message.DeleteGroupsResponse{Results: make([]message.DeleteGroupsResponseResult, len(names))}
+	done := gather(len(names), func() { reply(a) })
+	for i, id := range names {
 		answer := func(code wire.ErrorCode) {
 			a.Results[i] = message.DeleteGroupsResponseResult{GroupID: id, ErrorCode: code}
 			done()
-		}
-		if id == "" {
-			answer(wire.ErrInvalidGroupID)
-			continue
 		}
 		c.with(id, func(s *shard) { s.deleteGroup(id, answer) }, answer)
 	}

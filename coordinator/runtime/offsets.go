@@ -25,7 +25,11 @@ func (c *Coordinator) CommitOffsets(caller Caller, m *message.OffsetCommitReques
 		g := s.groups[m.GroupID]
 		if g == nil {
 			if generation >= 0 {
-				answer(wire.ErrIllegalGeneration)
+				code := wire.ErrIllegalGeneration
+				if caller.Version >= 9 {
+					code = wire.ErrGroupIDNotFound
+				}
+				answer(code)
 				return
 			}
 			g = group.New(m.GroupID, s.groupConfig())
@@ -220,6 +224,10 @@ func fetchedOffset(partition wire.Partition, value []byte) (message.OffsetFetchR
 // DeleteOffsets answers an OffsetDelete (KIP-496).
 func (c *Coordinator) DeleteOffsets(_ Caller, m *message.OffsetDeleteRequest, reply func(*message.OffsetDeleteResponse)) {
 	refuse := func(code wire.ErrorCode) { reply(&message.OffsetDeleteResponse{ErrorCode: code}) }
+	if m.GroupID == "" {
+		refuse(wire.ErrInvalidGroupID)
+		return
+	}
 	c.with(m.GroupID, func(s *shard) {
 		g := s.groups[m.GroupID]
 		switch {
@@ -263,12 +271,12 @@ func (c *Coordinator) DeleteOffsets(_ Caller, m *message.OffsetDeleteRequest, re
 const consumerProtocol = "consumer"
 
 // subscription reads the topics out of a consumer's metadata.
-func subscription(metadata []byte) []string {
+func subscription(metadata []byte) ([]string, bool) {
 	s, _, err := record.DecodeSubscription(metadata)
 	if err != nil {
-		return nil
+		return nil, false
 	}
-	return s.Topics
+	return s.Topics, true
 }
 
 // clean deletes expired offsets, and groups that have neither members nor offsets left.

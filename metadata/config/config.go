@@ -19,6 +19,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -76,8 +77,10 @@ type Key struct {
 	Default string // the default as text
 	Null    bool   // the default is no value at all, and Default is empty
 	Min     float64
-	Max     float64  // Min and Max bound numbers, both included; the table fills in the type's own bounds
-	OneOf   []string // allowed values of strings and list elements; nil: any
+	Max     float64        // Min and Max bound numbers, both included; the table fills in the type's own bounds
+	Form    *regexp.Regexp // what each element of a list must look like, or nil
+	FormDoc string         // the same in words
+	OneOf   []string       // allowed values of strings and list elements; nil: any
 	Dynamic Dynamic
 	// Synonyms are the broker settings that a topic setting's default comes from, the strongest first.
 	Synonyms []Synonym
@@ -135,6 +138,9 @@ func (k *Key) Check(value string) error {
 		for _, s := range SplitList(v) {
 			if !k.allowed(s) {
 				return bad("String must be one of: %s", strings.Join(k.OneOf, ", "))
+			}
+			if k.Form != nil && v != "*" && !k.Form.MatchString(s) {
+				return &ErrInvalid{Key: k.Name, Value: "[" + value + "]", Want: k.Name + " must be " + k.FormDoc}
 			}
 		}
 	default:

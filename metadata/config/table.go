@@ -1,6 +1,9 @@
 package config
 
-import "math"
+import (
+	"math"
+	"regexp"
+)
 
 const (
 	maxInt  = math.MaxInt32
@@ -15,6 +18,10 @@ func synonym(names ...string) []Synonym {
 	}
 	return s
 }
+
+var replicaForm = regexp.MustCompile(`^[0-9]+:[0-9]+$`)
+
+const replicaFormDoc = "the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],..."
 
 var codecs = []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}
 
@@ -37,9 +44,9 @@ var keys = []Key{
 	{Name: "file.delete.delay.ms", Scope: Topic, Type: Long, Default: "60000", Min: 0, Max: maxLong, Synonyms: synonym("log.segment.delete.delay.ms"), Doc: "How long a deleted segment's file stays before it is removed, in milliseconds."},
 	{Name: "flush.messages", Scope: Topic, Type: Long, Default: "9223372036854775807", Min: 1, Max: maxLong, Synonyms: synonym("log.flush.interval.messages"), Doc: "With durability=replicated: sync after so many records."},
 	{Name: "flush.ms", Scope: Topic, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Synonyms: synonym("log.flush.interval.ms", "log.flush.scheduler.interval.ms"), Doc: "With durability=replicated: sync a record at the latest after so many milliseconds."},
-	{Name: "follower.replication.throttled.replicas", Scope: Topic, Type: List, Default: "", Doc: "Replicas whose fetching is throttled, as partition:broker,... or *."},
+	{Name: "follower.replication.throttled.replicas", Scope: Topic, Type: List, Default: "", Form: replicaForm, FormDoc: replicaFormDoc, Doc: "Replicas whose fetching is throttled, as partition:broker,... or *."},
 	{Name: "index.interval.bytes", Scope: Topic, Type: Int, Default: "4096", Min: 0, Max: maxInt, Synonyms: synonym("log.index.interval.bytes"), Doc: "How many bytes of log lie between two entries of the offset index."},
-	{Name: "leader.replication.throttled.replicas", Scope: Topic, Type: List, Default: "", Doc: "Replicas to which sending is throttled, as partition:broker,... or *."},
+	{Name: "leader.replication.throttled.replicas", Scope: Topic, Type: List, Default: "", Form: replicaForm, FormDoc: replicaFormDoc, Doc: "Replicas to which sending is throttled, as partition:broker,... or *."},
 	{Name: "max.compaction.lag.ms", Scope: Topic, Type: Long, Default: "9223372036854775807", Min: 1, Max: maxLong, Synonyms: synonym("log.cleaner.max.compaction.lag.ms"), Doc: "The longest that a record stays uncompacted, in milliseconds."},
 	{Name: "max.message.bytes", Scope: Topic, Type: Int, Default: "1048588", Min: 0, Max: maxInt, Synonyms: synonym("message.max.bytes"), Doc: "The largest record batch, in bytes, as sent."},
 	{Name: "message.timestamp.after.max.ms", Scope: Topic, Type: Long, Default: "3600000", Min: 0, Max: maxLong, Synonyms: synonym("log.message.timestamp.after.max.ms"), Doc: "How far a record's time may lie in the future, in milliseconds (CreateTime only)."},

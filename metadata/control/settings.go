@@ -1,6 +1,7 @@
 package control
 
 import (
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -60,6 +61,9 @@ func AlterConfigs(m *metadata.Image, r metadata.Resource, ops []Alteration, curr
 		if value == nil && had || value != nil && (!had || old != *value) {
 			records = append(records, &metadata.ConfigRecord{Resource: r, Name: op.Name, Value: value})
 		}
+	}
+	if refusal := together(m, r, records); refusal != nil {
+		return nil, refusal
 	}
 	return records, nil
 }
@@ -126,6 +130,9 @@ func ReplaceConfigs(m *metadata.Image, r metadata.Resource, settings []Setting) 
 	for _, name := range gone {
 		records = append(records, &metadata.ConfigRecord{Resource: r, Name: name})
 	}
+	if refusal := together(m, r, records); refusal != nil {
+		return nil, refusal
+	}
 	return records, nil
 }
 
@@ -142,6 +149,9 @@ func scopeOf(t metadata.ResourceType) config.Scope {
 func checkResource(m *metadata.Image, r metadata.Resource) *Refusal {
 	switch r.Type {
 	case metadata.ResourceTopic:
+		if r.Name == "" {
+			return refuse(wire.ErrInvalidRequest, "Default topic resources are not allowed.")
+		}
 		if why := CheckTopicName(r.Name); why != "" {
 			return refuse(wire.ErrInvalidTopicException, "Topic name is invalid: %s", why)
 		}
@@ -157,7 +167,7 @@ func checkResource(m *metadata.Image, r metadata.Resource) *Refusal {
 			return refuse(wire.ErrInvalidRequest, "Broker id must be an integer, but it is: %s", r.Name)
 		}
 		if m.Broker(wire.BrokerID(id)) == nil {
-			return refuse(wire.ErrBrokerIDNotRegistered, "No broker with id %d is registered.", id)
+			return refuse(wire.ErrInvalidRequest, "No broker with id %d is registered.", id)
 		}
 	default:
 		return refuse(wire.ErrInvalidRequest, "Unsupported config resource type %d.", r.Type)
@@ -187,7 +197,38 @@ func checkSetting(r metadata.Resource, name, value string) *Refusal {
 		return refuse(wire.ErrInvalidRequest, "Cannot update these configs dynamically: Set(%s)", name)
 	}
 	if err := k.Check(value); err != nil {
-		return refuse(wire.ErrInvalidConfig, "%v", err)
+		return refuse(wire.ErrInvalidRequest, "%v", err) // INVALID_CONFIG is for topics; of brokers, Kafka says this
 	}
 	return nil
+}
+
+// checkTogether refuses settings of a topic that contradict each other. Those that are not set have their defaults, which
+// contradict nothing.
+func checkTogether(settings map[string]string) *Refusal {
+	const least, most = "min.compaction.lag.ms", "max.compaction.lag.ms"
+	low, err1 := strconv.ParseInt(strings.TrimSpace(settings[least]), 10, 64)
+	high, err2 := strconv.ParseInt(strings.TrimSpace(settings[most]), 10, 64)
+	if err1 == nil && err2 == nil && low > high {
+		return refuse(wire.ErrInvalidConfig, "conflict topic config setting %s (%d) > %s (%d)", least, low, most, high)
+	}
+	return nil
+}
+
+// together is checkTogether for what a topic's settings will be after records.
+func together(m *metadata.Image, r metadata.Resource, records []metadata.Record) *Refusal {
+	if r.Type != metadata.ResourceTopic {
+		return nil
+	}
+	after := maps.Clone(m.Config(r))
+	if after == nil {
+		after = map[string]string{}
+	}
+	for _, record := range records {
+		if c := record.(*metadata.ConfigRecord); c.Value != nil {
+			after[c.Name] = *c.Value
+		} else {
+			delete(after, c.Name)
+		}
+	}
+	return checkTogether(after)
 }

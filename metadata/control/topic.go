@@ -168,7 +168,11 @@ func newTopicConfigs(settings []Setting) ([]Setting, *Refusal) {
 		out = append(out, s)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
-	return out, nil
+	all := map[string]string{}
+	for _, s := range out {
+		all[s.Name] = *s.Value
+	}
+	return out, checkTogether(all)
 }
 
 func checkTopicSetting(name, value string) *Refusal {

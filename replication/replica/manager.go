@@ -14,9 +14,10 @@ import (
 // Assignment is a replica that this broker holds, and its part in it.
 type Assignment struct {
 	disk.Replica
-	Leading bool
-	Epoch   wire.LeaderEpoch
-	InSync  []wire.BrokerID
+	Leading  bool
+	Epoch    wire.LeaderEpoch
+	InSync   []wire.BrokerID
+	Replicas int // how many the partition has
 }
 
 // TopicSettings are what a topic's settings mean for its logs and for its requests.
@@ -160,7 +161,7 @@ func (m *Manager) assign(a Assignment, settings func(topic string) TopicSettings
 		}
 		return nil
 	}
-	p.Lead(a.Epoch, a.InSync)
+	p.Lead(a.Epoch, a.InSync, a.Replicas)
 	if m.observer != nil {
 		m.observer.Leads(p, a.Epoch)
 	}

@@ -38,6 +38,7 @@ type Partition struct {
 	mu struct {
 		sync.Mutex
 		leader   *replication.Leader // nil: not leading
+		replicas int                 // how many the partition has
 		gone     wire.ErrorCode      // why no request is served any more; ErrNone while they are
 		produces []produceWaiter     // ascending by offset
 		fetches  map[*FetchWait]struct{}
@@ -72,22 +73,24 @@ func (p *Partition) Configure(s Settings) {
 	p.mu.Lock()
 	var woken wake
 	if p.mu.leader != nil {
-		p.mu.leader.Configure(s.Durability, s.MinInSync)
+		p.mu.leader.Configure(s.Durability, min(s.MinInSync, p.mu.replicas))
 		woken = p.advanceLocked()
 	}
 	p.mu.Unlock()
 	woken.run()
 }
 
-// Lead makes the partition lead in an epoch, with itself and others in sync.
-func (p *Partition) Lead(epoch wire.LeaderEpoch, inSync []wire.BrokerID) {
+// Lead makes the partition lead in an epoch, with itself and others in sync, of so many replicas: no more than there are
+// can be wanted in sync (Partition.effectiveMinIsr of Kafka).
+func (p *Partition) Lead(epoch wire.LeaderEpoch, inSync []wire.BrokerID, replicas int) {
 	s := p.Settings()
 	if epoch > p.log.LatestEpoch() {
 		p.log.AssignEpoch(epoch)
 	}
 	p.mu.Lock()
 	p.mu.leader = replication.NewLeader(p.broker, epoch, inSync, max(wire.Offset(p.watermark.Load()), p.log.Start()))
-	p.mu.leader.Configure(s.Durability, s.MinInSync)
+	p.mu.replicas = replicas
+	p.mu.leader.Configure(s.Durability, min(s.MinInSync, replicas))
 	woken := p.advanceLocked()
 	p.mu.Unlock()
 	woken.run()

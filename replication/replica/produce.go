@@ -124,7 +124,7 @@ func (p *Partition) Append(w *ProduceWait, i int, acks Acks, a storage.Append) {
 func (p *Partition) enoughInSync() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.mu.leader == nil || p.mu.leader.InSync() >= p.Settings().MinInSync
+	return p.mu.leader == nil || p.mu.leader.InSync() >= min(p.Settings().MinInSync, p.mu.replicas)
 }
 
 // acknowledge registers a wait for offset; the marks may have reached it already.

@@ -20,6 +20,8 @@ type Refusal struct {
 	Message string
 	// Records names the records at fault, at most [MaxRecordErrors]; none when the batch as a whole is.
 	Records []RecordError
+	// ByLog: the request's form was in order, and the checks before the append refuse the batch.
+	ByLog bool
 }
 
 // MaxRecordErrors bounds what a refusal may cost: a batch may hold a hundred thousand bad records.

@@ -41,7 +41,7 @@ func FromLegacy(b *Builder, set []byte, limit int) (Header, error) {
 // validateLegacy is Validate for the old formats. As in Kafka a set has either one compressed message, or any number of
 // messages that are not, all of one format.
 func (o *Options) validateLegacy(set []byte, magic int8) (Result, *Refusal) {
-	if o.ProduceVersion >= 3 {
+	if o.ProduceVersion >= 3 && magic >= 0 && magic <= Magic {
 		return Result{}, invalid("Produce requests with version %d are only allowed to contain record batches with magic "+
 			"version 2", o.ProduceVersion)
 	}

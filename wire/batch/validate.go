@@ -94,6 +94,14 @@ func Validate(records []byte, o *Options) (Result, *Refusal) {
 		return Result{}, invalid("Produce requests with version %d are only allowed to contain exactly one record batch "+
 			"per partition", o.ProduceVersion)
 	}
+	result, r := o.checkBatch(h)
+	if r != nil {
+		r.ByLog = true
+	}
+	return result, r
+}
+
+func (o *Options) checkBatch(h Header) (Result, *Refusal) {
 	if r := o.checkWhole(h); r != nil {
 		return Result{}, r
 	}
