@@ -76,7 +76,8 @@ func NewBudget(n int64) *Budget {
 }
 
 // acquire takes n bytes, at most the whole budget, and returns how many; 0, false if they did not come free in time.
-func (b *Budget) acquire(ctx context.Context, n int64, wait time.Duration) (int64, bool) {
+// While it waits it asks now and then whether it still should, and ends with 0, false when gone says no.
+func (b *Budget) acquire(ctx context.Context, n int64, wait time.Duration, gone func() bool) (int64, bool) {
 	n = min(n, b.total)
 	b.mu.Lock()
 	if len(b.mu.waiters) == 0 && b.mu.free >= n {
@@ -87,13 +88,8 @@ func (b *Budget) acquire(ctx context.Context, n int64, wait time.Duration) (int6
 	w := &budgetWaiter{n, make(chan struct{})}
 	b.mu.waiters = append(b.mu.waiters, w)
 	b.mu.Unlock()
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-w.ready:
+	if w.wait(ctx, wait, gone) {
 		return n, true
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -105,6 +101,28 @@ func (b *Budget) acquire(ctx context.Context, n int64, wait time.Duration) (int6
 		}
 	}
 	return n, true // granted while we gave up
+}
+
+// wait reports whether the bytes came.
+func (w *budgetWaiter) wait(ctx context.Context, wait time.Duration, gone func() bool) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-w.ready:
+			return true
+		case <-look.C:
+			if gone() {
+				return false
+			}
+		case <-timer.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 func (b *Budget) release(n int64) {

@@ -18,7 +18,8 @@
 //     closes, and one log line names peer, key, version and reason (an unknown version of ApiVersions is the handler's to
 //     answer);
 //   - the requests in work hold more bytes than the budget: readers wait, for at most [Options.BudgetWait], then give
-//     the connection up, so that half-sent frames cannot starve the rest;
+//     the connection up, so that half-sent frames cannot starve the rest; a client that hangs up meanwhile is noticed,
+//     although nobody reads from it, so that its connection does not count against the limits;
 //   - a client does not read its answers: its reader stops at [Options.MaxPipelined] requests, and the connection
 //     closes when one write takes longer than [Options.WriteTimeout];
 //   - a client goes away while requests wait: [Conn.Done] is closed, so that what waits can be dropped;

@@ -125,9 +125,9 @@ func (s *frameSource) long(have []byte, n int) (f frame, err error) {
 	for filled := 0; ; {
 		// Believe no more than what has come, and what this client has sent before.
 		want := min(n, max(4*max(filled, len(have)), s.hint))
-		got, ok := o.Budget.acquire(s.conn.ctx, s.cost(have, want)-f.charged, o.BudgetWait)
+		got, ok := o.Budget.acquire(s.conn.ctx, s.cost(have, want)-f.charged, o.BudgetWait, s.conn.hungUp)
 		if !ok {
-			return f, &errFrame{int16(binary.BigEndian.Uint16(have[4:])), int16(binary.BigEndian.Uint16(have[6:])), "no request memory came free"}
+			return f, &errFrame{int16(binary.BigEndian.Uint16(have[4:])), int16(binary.BigEndian.Uint16(have[6:])), "no request memory came free before the client went away or the wait was over"}
 		}
 		f.charged += got
 		b := GetBuffer(want)
@@ -251,4 +251,19 @@ func (c *Conn) readFirst() (*Buffer, error) {
 	c.lastActive.Store(time.Now().UnixNano())
 	b.B = b.B[:n]
 	return b, nil
+}
+
+// hungUp reports whether the client has closed its end. A read tells that only after all bytes before the end, which
+// nobody reads from a connection that waits for request memory.
+func (c *Conn) hungUp() bool {
+	if c.raw == nil {
+		return false
+	}
+	gone := false
+	err := c.raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(p, 0)
+		gone = err == nil && n > 0
+	})
+	return err != nil || gone
 }

@@ -229,6 +229,50 @@ func TestHalfSentFramesDoNotStarveOthers(t *testing.T) {
 	}
 }
 
+// A client that hangs up while its frame waits for request memory is noticed at once, bytes before its end or not: such
+// connections would count against the limits for as long as the wait may last, and keep others out.
+func TestHungUpWhileWaitingForMemoryIsNoticed(t *testing.T) {
+	l := serve(t, Options{Budget: NewBudget(64 << 10), BudgetWait: time.Hour}, func(r *Request) { r.Reply(&message.HeartbeatResponse{}) })
+	half := append(wire.AppendInt32(nil, 100<<10), make([]byte, 60<<10)...) // Produce v0, most of it
+	holder := dial(t, l)
+	if _, err := holder.Write(half); err != nil {
+		t.Fatal(err)
+	}
+	waiting := func() int {
+		b := l.opts.Budget
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.mu.waiters)
+	}
+	until := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !done(); {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d connections, %d of them wait for memory", what, l.Connections(), waiting())
+			}
+		}
+	}
+	b := l.opts.Budget
+	until("the first frame holds the memory", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.mu.free < 17<<10 // what a frame takes that needs any
+	})
+	var more []net.Conn
+	for range 20 {
+		c := dial(t, l)
+		more = append(more, c)
+		if _, err := c.Write(half[:40<<10]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until("20 wait", func() bool { return waiting() == 20 })
+	for _, c := range more {
+		c.Close()
+	}
+	until("20 are gone", func() bool { return waiting() == 0 && l.Connections() == 1 })
+}
+
 // A graceful stop answers what was read, and only then closes.
 func TestCloseAnswersWhatWasRead(t *testing.T) {
 	release := make(chan struct{})
