@@ -125,7 +125,7 @@ func (s *frameSource) long(have []byte, n int) (f frame, err error) {
 	for filled := 0; ; {
 		// Believe no more than what has come, and what this client has sent before.
 		want := min(n, max(4*max(filled, len(have)), s.hint))
-		got, ok := o.Budget.acquire(s.conn.ctx, s.cost(have, want)-f.charged, o.BudgetWait, s.conn.hungUp)
+		got, ok := o.Budget.acquire(s.conn.ctx, s.cost(have, want, n)-f.charged, o.BudgetWait, s.conn.hungUp)
 		if !ok {
 			return f, &errFrame{int16(binary.BigEndian.Uint16(have[4:])), int16(binary.BigEndian.Uint16(have[6:])), "no request memory came free before the client went away or the wait was over"}
 		}
@@ -159,10 +159,11 @@ func (s *frameSource) long(have []byte, n int) (f frame, err error) {
 	}
 }
 
-// cost is what a frame of so many bytes takes of the budget. The records of Produce are used where they lie; anything
-// else is decoded, into up to four times its size.
-func (s *frameSource) cost(have []byte, bytes int) int64 {
-	if bytes <= s.conn.listener.opts.SmallFrame {
+// cost is what so many bytes of a frame that will be of size bytes take of the budget. The records of Produce are used
+// where they lie; anything else is decoded, into up to four times its size. The first bytes of a frame that is not small
+// count too: ten thousand strangers may wait with them.
+func (s *frameSource) cost(have []byte, bytes, size int) int64 {
+	if size <= s.conn.listener.opts.SmallFrame {
 		return 0
 	}
 	if wire.APIKey(binary.BigEndian.Uint16(have[4:])) == s.conn.listener.opts.ProduceKey {
