@@ -38,6 +38,8 @@ func newRecord(t RecordType) Record {
 		return new(ProducerIDs)
 	case TypeFeature:
 		return new(Feature)
+	case TypeBrokerIDs:
+		return new(BrokerIDs)
 	}
 	return nil
 }
@@ -61,7 +63,7 @@ func ReadRecord(r *wire.Reader) (Record, error) {
 	rec := newRecord(t)
 	if rec == nil || version > recordVersion {
 		return nil, fmt.Errorf("%w: type %d version %d, this kraftgo knows types up to %d at version %d",
-			ErrUnknownRecord, t, version, TypeFeature, recordVersion)
+			ErrUnknownRecord, t, version, TypeBrokerIDs, recordVersion)
 	}
 	br := wire.NewReader(body)
 	rec.decode(&br)
@@ -107,6 +109,7 @@ func (g *RegisterBroker) appendTo(b []byte) []byte {
 	b = wire.AppendInt32(b, int32(g.Broker))
 	b = wire.AppendUUID(b, g.Directory)
 	b = wire.AppendInt64(b, int64(g.Generation))
+	b = wire.AppendInt64(b, int64(g.Nonce))
 	b = wire.AppendNullableString(b, g.Rack, true)
 	b = wire.AppendArrayLength(b, len(g.Endpoints), true)
 	for _, e := range g.Endpoints {
@@ -119,13 +122,13 @@ func (g *RegisterBroker) appendTo(b []byte) []byte {
 	for _, d := range g.LogDirs {
 		b = wire.AppendUUID(b, d)
 	}
-	return b
+	return wire.AppendString(wire.AppendString(b, g.Internal, true), g.Gossip, true)
 }
 
 func (g *RegisterBroker) decode(r *wire.Reader) {
 	g.Broker = wire.BrokerID(r.Int32())
 	g.Directory = r.UUID()
-	g.Generation = uint64(r.Int64())
+	g.Generation, g.Nonce = uint64(r.Int64()), uint64(r.Int64())
 	g.Rack = r.NullableString(true)
 	for n := r.ArrayLength(true, false, 6); n > 0 && r.Err() == nil; n-- {
 		g.Endpoints = append(g.Endpoints, Endpoint{
@@ -135,6 +138,7 @@ func (g *RegisterBroker) decode(r *wire.Reader) {
 	for n := r.ArrayLength(true, false, 16); n > 0 && r.Err() == nil; n-- {
 		g.LogDirs = append(g.LogDirs, r.UUID())
 	}
+	g.Internal, g.Gossip = r.String(true), r.String(true)
 }
 
 // Type implements [Record].
@@ -249,3 +253,9 @@ func (f *Feature) appendTo(b []byte) []byte {
 	return wire.AppendInt16(wire.AppendString(b, f.Name, true), f.Level)
 }
 func (f *Feature) decode(r *wire.Reader) { f.Name, f.Level = r.String(true), r.Int16() }
+
+// Type implements [Record].
+func (*BrokerIDs) Type() RecordType { return TypeBrokerIDs }
+
+func (i *BrokerIDs) appendTo(b []byte) []byte { return wire.AppendInt32(b, int32(i.Next)) }
+func (i *BrokerIDs) decode(r *wire.Reader)    { i.Next = wire.BrokerID(r.Int32()) }

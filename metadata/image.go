@@ -23,6 +23,7 @@ type Image struct {
 	features map[string]int16 // replaced, never written
 
 	nextProducerID wire.ProducerID
+	nextBrokerID   wire.BrokerID
 	partitions     int // over all topics
 }
 
@@ -167,6 +168,21 @@ func (m *Image) Features() map[string]int16 { return m.features }
 // NextProducerID returns the first producer id that no broker was given.
 func (m *Image) NextProducerID() wire.ProducerID { return m.nextProducerID }
 
+// NextBrokerID returns the lowest broker id above all that were ever registered, at least 1.
+func (m *Image) NextBrokerID() wire.BrokerID { return max(m.nextBrokerID, 1) }
+
+// BrokerByDirectory returns the broker that registered from a data directory, or nil.
+func (m *Image) BrokerByDirectory(directory wire.UUID) *BrokerInfo {
+	var found *BrokerInfo
+	m.brokers.Ascend(func(b *BrokerInfo) bool {
+		if b.Directory == directory {
+			found = b
+		}
+		return found == nil
+	})
+	return found
+}
+
 // Records returns the records that make this image from nothing, in an order that depends on the image alone.
 func (m *Image) Records() []Record {
 	out := []Record{&Cluster{ID: m.clusterID}}
@@ -200,5 +216,5 @@ func (m *Image) Records() []Record {
 		}
 		return true
 	})
-	return append(out, &ProducerIDs{Broker: wire.NoBroker, Epoch: -1, Next: m.nextProducerID})
+	return append(out, &ProducerIDs{Broker: wire.NoBroker, Epoch: -1, Next: m.nextProducerID}, &BrokerIDs{Next: m.nextBrokerID})
 }

@@ -20,6 +20,7 @@ const (
 	TypeConfig
 	TypeProducerIDs
 	TypeFeature
+	TypeBrokerIDs
 )
 
 // Record is one change of the metadata. Records are values: they hold no pointer into live state.
@@ -47,9 +48,12 @@ type RegisterBroker struct {
 	Broker     wire.BrokerID
 	Directory  wire.UUID // of the metadata directory
 	Generation uint64    // rises with every start
+	Nonce      uint64    // of this start: tells two copies of one directory apart
 	Rack       *string
-	Endpoints  []Endpoint
+	Endpoints  []Endpoint // of the client listeners
 	LogDirs    []wire.UUID
+	Internal   string // host:port where other brokers reach it
+	Gossip     string // host:port of its gossip
 }
 
 // BrokerState fences or unfences a broker, or notes that it is shutting down.
@@ -58,6 +62,11 @@ type BrokerState struct {
 	Epoch        wire.BrokerEpoch
 	Fenced       bool
 	ShuttingDown bool
+}
+
+// BrokerIDs notes that ids below Next were given to brokers: one that was unregistered is not given again.
+type BrokerIDs struct {
+	Next wire.BrokerID
 }
 
 // UnregisterBroker removes a broker from the cluster.

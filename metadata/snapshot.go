@@ -144,3 +144,6 @@ func decodeSnapshot(body []byte) (*State, error) {
 	s.image.index, s.image.term = index, term
 	return s, nil
 }
+
+// Index returns the index of the last command in the snapshot.
+func (p *Snapshot) Index() wire.Index { return p.image.index }

@@ -77,6 +77,7 @@ func (s *State) apply(index wire.Index, r Record) {
 		m.clusterID = r.ID
 	case *RegisterBroker:
 		m.brokers.ReplaceOrInsert(&BrokerInfo{RegisterBroker: *r, Epoch: wire.BrokerEpoch(index), Fenced: true})
+		m.nextBrokerID = max(m.nextBrokerID, r.Broker+1)
 	case *BrokerState:
 		b := *s.mustBroker(r.Broker)
 		b.Fenced, b.ShuttingDown = r.Fenced, r.ShuttingDown
@@ -99,6 +100,8 @@ func (s *State) apply(index wire.Index, r Record) {
 		s.applyConfig(r)
 	case *ProducerIDs:
 		m.nextProducerID = r.Next
+	case *BrokerIDs:
+		m.nextBrokerID = r.Next
 	case *Feature:
 		m.features = maps.Clone(m.features)
 		if r.Level == 0 {

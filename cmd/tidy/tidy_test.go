@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"metadata":            {"wire"},
 	"metadata/config":     {"wire"},
 	"metadata/control":    {"wire", "metadata", "metadata/config"},
+	"metadata/feed":       {"wire", "metadata", "storage/vfs"},
 	"metadata/quorum":     {"wire", "metadata", "storage/vfs"},
 	"coordinator/group":   {"wire", "metadata"},
 	"coordinator/offset":  {"wire", "metadata"},
