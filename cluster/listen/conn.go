@@ -350,6 +350,7 @@ type Request struct {
 	out      *Buffer
 	ready    bool // under Conn.mu
 	abort    bool
+	relayed  *relayed // nil: it came by the connection
 }
 
 // Received returns when the request had been read.
@@ -422,6 +423,10 @@ func (r *Request) Abort(reason string) {
 }
 
 func (r *Request) finishReply() {
+	if r.relayed != nil {
+		r.relay()
+		return
+	}
 	// The frame is not needed any more: free its memory before the write, which may take long.
 	r.freeFrame()
 	r.Conn.answered(r)

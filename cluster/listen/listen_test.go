@@ -273,6 +273,37 @@ func TestHungUpWhileWaitingForMemoryIsNoticed(t *testing.T) {
 	until("20 are gone", func() bool { return waiting() == 0 && l.Connections() == 1 })
 }
 
+// A request that another broker relays is served as one of our own, and its answer is the same bytes.
+func TestRelayedRequestsAreAnsweredAlike(t *testing.T) {
+	handler := handlerFunc(func(r *Request) {
+		if r.RemoteIP() != "10.1.2.3" && r.relayed != nil || r.Listener() != "INSIDE" {
+			r.Abort("who is this?")
+			return
+		}
+		go r.Reply(&message.HeartbeatResponse{ErrorCode: wire.ErrNotController})
+	})
+	l := serve(t, Options{Name: "INSIDE"}, handler)
+	c := dial(t, l)
+	request := heartbeat(77, 10)
+	if _, err := c.Write(request); err != nil {
+		t.Fatal(err)
+	}
+	id, want, err := readAnswer(c)
+	if err != nil || id != 77 {
+		t.Fatal(id, err)
+	}
+	got, err := Relay(t.Context(), handler, Options{Name: "INSIDE"}, "10.1.2.3:5", request[4:])
+	if err != nil || !bytes.Equal(got[4:], want) || binary.BigEndian.Uint32(got) != 77 {
+		t.Fatalf("%x, want %x, %v", got, want, err)
+	}
+	if _, err := Relay(t.Context(), handler, Options{Name: "OUTSIDE"}, "10.1.2.3:5", request[4:]); err == nil {
+		t.Fatal("an aborted request was answered")
+	}
+	if _, err := Relay(t.Context(), handler, Options{}, "10.1.2.3:5", []byte{0, 200, 0, 0, 0, 0, 0, 0}); err == nil {
+		t.Fatal("an unknown key was served")
+	}
+}
+
 // A graceful stop answers what was read, and only then closes.
 func TestCloseAnswersWhatWasRead(t *testing.T) {
 	release := make(chan struct{})
