@@ -29,9 +29,9 @@ func (c *changes) begin(m *replica.Manager) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current.Store(m)
-	image := c.node.quorum.Image()
+	image := c.node.replica.Image()
 	// A replica whose topic is not in the metadata was deleted while we were down: its removal is committed, and we have
-	// all that is committed, since we lead the quorum.
+	// all that was committed before this broker registered, after which nothing of ours can have been added.
 	for _, r := range c.node.disk.Replicas() {
 		if image.TopicByID(r.TopicID) == nil {
 			if err := c.node.disk.Delete(r.Key()); err != nil {

@@ -20,6 +20,10 @@ import (
 type Config struct {
 	Data     string            // the data directory
 	Found    bool              // found a new cluster in it
+	Join     bool              // join the cluster that the seeds belong to, with a new directory
+	Seeds    []string          // gossip addresses of other nodes, as host:port
+	Secret   []byte            // what all nodes of the cluster share; nil: none
+	Expect   string            // the cluster that the seeds must be of, "": any
 	Settings map[string]string // broker settings by name, checked by [CheckSettings]
 	Log      *slog.Logger      // nil: discard
 }
@@ -230,6 +234,31 @@ func bind(what, addr string, given bool) (net.Listener, error) {
 			return nil, fmt.Errorf("listen on %s address %s: %w", what, addr, err)
 		}
 		addr = net.JoinHostPort(host, strconv.Itoa(n+10))
+	}
+}
+
+// bindBoth is bind for tcp and udp on one port.
+func bindBoth(what, addr string, given bool) (net.Listener, net.PacketConn, error) {
+	for try := 0; ; try++ {
+		l, err := bind(what, addr, given)
+		if err != nil {
+			return nil, nil, err
+		}
+		p, err := net.ListenPacket("udp", boundAddress(addr, l.Addr().String()))
+		if err == nil {
+			return l, p, nil
+		}
+		if closeErr := l.Close(); closeErr != nil {
+			return nil, nil, closeErr
+		}
+		host, port, splitErr := net.SplitHostPort(addr)
+		n, _ := strconv.Atoi(port)
+		if splitErr != nil || given && n != 0 || !errors.Is(err, errAddrInUse) || try == 100 {
+			return nil, nil, fmt.Errorf("listen on %s address %s, udp: %w", what, addr, err)
+		}
+		if n != 0 {
+			addr = net.JoinHostPort(host, strconv.Itoa(n+10))
+		}
 	}
 }
 

@@ -15,7 +15,10 @@ import (
 	"github.com/kraftgo/kraftgo/wire"
 )
 
-var errAddrInUse = syscall.EADDRINUSE
+const (
+	errAddrInUse   = syscall.EADDRINUSE
+	errConnRefused = syscall.ECONNREFUSED
+)
 
 // formatVersion is the form of data directory that this program writes.
 const formatVersion = 1
@@ -27,7 +30,7 @@ type identity struct {
 	Broker     wire.BrokerID     `json:"broker"`
 	Directory  string            `json:"directory"`
 	Generation uint64            `json:"generation"`
-	Founded    bool              `json:"founded"`
+	Founded    bool              `json:"founded"` // or joined: the directory is that of a member
 	Addresses  map[string]string `json:"addresses"`
 }
 
@@ -48,7 +51,8 @@ func lockDirectory(dir string) (*os.File, error) {
 }
 
 // openIdentity reads or makes the node's identity, and begins a new generation of it.
-func openIdentity(dir string, found bool, broker wire.BrokerID) (*identity, error) {
+// joins is the cluster that a new node joins, "" for none.
+func openIdentity(dir string, found bool, joins string, broker wire.BrokerID) (*identity, error) {
 	raw, err := readFile(filepath.Join(dir, "meta.json"))
 	if err != nil {
 		return nil, fmt.Errorf("read the node's identity: %w", err)
@@ -58,10 +62,12 @@ func openIdentity(dir string, found bool, broker wire.BrokerID) (*identity, erro
 		switch {
 		case hasLog:
 			return nil, fmt.Errorf("data directory %s has a metadata log and no meta.json: it was damaged. Restore meta.json, or move the directory away and found or join anew", dir)
+		case joins != "":
+			return newIdentity(joins, broker)
 		case !found:
-			return nil, fmt.Errorf("data directory %s holds no node; found a cluster in it with 'kraftgo init --data %s'", dir, dir)
+			return nil, fmt.Errorf("data directory %s holds no node; found a cluster in it with 'kraftgo init --data %s', or join one with 'kraftgo join --data %s --seed HOST:PORT'", dir, dir, dir)
 		}
-		return newIdentity(broker)
+		return newIdentity("", max(broker, 1))
 	}
 	id := &identity{}
 	if err := json.Unmarshal(raw, id); err != nil {
@@ -72,11 +78,15 @@ func openIdentity(dir string, found bool, broker wire.BrokerID) (*identity, erro
 		return nil, fmt.Errorf("data directory %s has format %d, this kraftgo knows up to %d: start it with the newer kraftgo that wrote it", dir, id.Format, formatVersion)
 	case !id.Founded:
 		return nil, fmt.Errorf("data directory %s is half-founded: an init in it was cut short before the cluster existed. It holds no client data: remove it and run 'kraftgo init --data %s' again", dir, dir)
+	case joins != "" && id.Broker >= 0:
+		return nil, fmt.Errorf("data directory %s already holds broker %d of cluster %s; start it with 'kraftgo start --data %s', or join with a new directory", dir, id.Broker, id.Cluster, dir)
+	case joins != "" && id.Cluster != joins:
+		return nil, fmt.Errorf("data directory %s began to join cluster %s, and the seed is of cluster %s: give it a seed of the first, or join with a new directory", dir, id.Cluster, joins)
 	case found:
 		return nil, fmt.Errorf("data directory %s already holds broker %d of cluster %s; start it with 'kraftgo start --data %s'", dir, id.Broker, id.Cluster, dir)
-	case !hasLog:
+	case !hasLog && id.Broker >= 0:
 		return nil, fmt.Errorf("data directory %s has meta.json and no metadata log: the metadata is lost. Restore metadata/, or move the directory away and found or join anew", dir)
-	case broker >= 0 && broker != id.Broker:
+	case broker >= 0 && id.Broker >= 0 && broker != id.Broker:
 		return nil, fmt.Errorf("data directory %s belongs to broker %d, and broker.id says %d; a directory keeps its broker id", dir, id.Broker, broker)
 	}
 	if _, err := wire.ParseUUID(id.Directory); err != nil {
@@ -86,18 +96,19 @@ func openIdentity(dir string, found bool, broker wire.BrokerID) (*identity, erro
 	return id, nil
 }
 
-func newIdentity(broker wire.BrokerID) (*identity, error) {
-	if broker < 0 {
-		broker = 1
-	}
-	var cluster, directory wire.UUID
-	for _, u := range []*wire.UUID{&cluster, &directory} {
+// newIdentity makes the identity of a new node, of a new cluster if none is named.
+func newIdentity(cluster string, broker wire.BrokerID) (*identity, error) {
+	var minted, directory wire.UUID
+	for _, u := range []*wire.UUID{&minted, &directory} {
 		if _, err := rand.Read(u[:]); err != nil {
 			return nil, fmt.Errorf("draw an id: %w", err)
 		}
 		u[0] &= 0x7f // no leading '-', which command lines take for an option
 	}
-	return &identity{Format: formatVersion, Cluster: cluster.String(), Broker: broker, Directory: directory.String(), Generation: 1, Addresses: map[string]string{}}, nil
+	if cluster == "" {
+		cluster = minted.String()
+	}
+	return &identity{Format: formatVersion, Cluster: cluster, Broker: broker, Directory: directory.String(), Generation: 1, Addresses: map[string]string{}}, nil
 }
 
 // write makes meta.json durable.

@@ -17,7 +17,7 @@ func start(dir string, found bool, more map[string]string) (*cluster.Node, error
 	for k, v := range more {
 		settings[k] = v
 	}
-	return cluster.Start(cluster.Config{Data: dir, Found: found, Settings: settings})
+	return cluster.Start(context.Background(), cluster.Config{Data: dir, Found: found, Settings: settings})
 }
 
 func stop(t *testing.T, n *cluster.Node) {

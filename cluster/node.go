@@ -1,15 +1,26 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"github.com/kraftgo/kraftgo/cluster/gossip"
+	"github.com/kraftgo/kraftgo/cluster/internal"
+	"github.com/kraftgo/kraftgo/metadata/feed"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kraftgo/kraftgo/cluster/admin"
@@ -34,9 +45,32 @@ type Node struct {
 	lock     *os.File
 	identity *identity
 	settings control.Settings
+	ctx      context.Context // ends when the node is to stop
+	cancel   context.CancelFunc
 
+	directory wire.UUID
+	nonce     uint64       // of this start
+	brokerID  atomic.Int32 // -1: not registered yet
+
+	internalSocket net.Listener
+	gossipTCP      net.Listener
+	gossipUDP      net.PacketConn
+	internalAddr   string // as others reach it
+	gossipAddr     string
+	met            []gossip.Member // who answered when this node asked to join
+
+	replica    *feed.Replica
+	puller     *feed.Puller
+	internal   *internal.Listener
+	peers      *peers
+	gossip     atomic.Pointer[gossip.Gossip]
 	quorum     *quorum.Quorum
 	controller *lifecycle.Controller
+	leader     *lifecycle.Leader
+	agent      atomic.Pointer[lifecycle.Agent]
+	opened     chan struct{} // closed when quorum, controller and leader are there
+
+	apiBroker  atomic.Pointer[api.Broker] // nil: not serving yet
 	disk       *disk.Disk
 	partitions *replica.Manager
 	offsets    *kv.Store
@@ -56,8 +90,9 @@ type Node struct {
 // startTimeout bounds each step of a start that waits for something.
 const startTimeout = 60 * time.Second
 
-// Start starts the node that the config describes. When it returns without an error the node serves.
-func Start(c Config) (*Node, error) {
+// Start starts the node that the config describes. When it returns without an error the node serves. It waits for the
+// cluster for as long as ctx lasts.
+func Start(ctx context.Context, c Config) (*Node, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -69,8 +104,11 @@ func Start(c Config) (*Node, error) {
 		c.Log.Warn("setting without effect", "note", note)
 	}
 	limitHeap(memoryLimit())
-	n := &Node{config: c, log: c.Log, failed: make(chan error, 1)}
-	for _, step := range []func() error{n.openDirectory, n.bindSockets, n.openQuorum, n.register, n.openPartitions, n.openGroups, n.serve} {
+	n := &Node{config: c, log: c.Log, failed: make(chan error, 1), opened: make(chan struct{})}
+	n.brokerID.Store(int32(wire.NoBroker))
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	defer context.AfterFunc(ctx, n.cancel)()
+	for _, step := range []func() error{n.openDirectory, n.bindSockets, n.openQuorum, n.joinGossip, n.register, n.openPartitions, n.openGroups, n.serve} {
 		if err := step(); err != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
@@ -90,13 +128,13 @@ func (n *Node) fail(err error) {
 
 // Address tells where a running node is reached.
 type Address struct {
-	Cluster, Client, Admin string
-	Broker                 wire.BrokerID
+	Cluster, Client, Internal, Gossip, Admin string
+	Broker                                   wire.BrokerID
 }
 
 // Address returns where the node is reached.
 func (n *Node) Address() Address {
-	a := Address{Cluster: n.identity.Cluster, Broker: n.identity.Broker, Client: n.endpoints[0].advertise}
+	a := Address{Cluster: n.identity.Cluster, Broker: n.identity.Broker, Client: n.endpoints[0].advertise, Internal: n.internalAddr, Gossip: n.gossipAddr}
 	if n.admin != nil {
 		a.Admin = n.admin.Addr()
 	}
@@ -105,8 +143,8 @@ func (n *Node) Address() Address {
 
 func (n *Node) openDirectory() (err error) {
 	dir := n.config.Data
-	if _, err := os.Stat(dir); os.IsNotExist(err) && !n.config.Found {
-		_, err := openIdentity(dir, false, -1) // which says what to do, and makes nothing
+	if _, err := os.Stat(dir); os.IsNotExist(err) && !n.config.Found && !n.config.Join {
+		_, err := openIdentity(dir, false, "", -1) // which says what to do, and makes nothing
 		return err
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "metadata"), 0o700); err != nil {
@@ -125,11 +163,91 @@ func (n *Node) openDirectory() (err error) {
 			id = wire.BrokerID(parsed)
 		}
 	}
-	if n.identity, err = openIdentity(dir, n.config.Found, id); err != nil {
+	if err := n.keepSecret(dir); err != nil {
 		return err
 	}
+	joins := ""
+	if n.config.Join {
+		if joins, err = n.hello(); err != nil {
+			return err
+		}
+	}
+	if n.identity, err = openIdentity(dir, n.config.Found, joins, id); err != nil {
+		return err
+	}
+	if n.config.Join {
+		n.identity.Founded = true // a member's directory, though it has no broker id yet
+	}
+	if n.identity.Broker < 0 {
+		n.identity.Broker = id
+	}
+	if n.directory, err = wire.ParseUUID(n.identity.Directory); err != nil {
+		return err
+	}
+	var nonce [8]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return fmt.Errorf("draw a nonce: %w", err)
+	}
+	n.nonce = binary.BigEndian.Uint64(nonce[:])
+	n.brokerID.Store(int32(n.identity.Broker))
 	n.settings = control.Settings{Broker: n.identity.Broker, Static: n.config.Settings}
 	return nil
+}
+
+// keepSecret notes the secret in the data directory, and takes it from there when it is not given.
+func (n *Node) keepSecret(dir string) error {
+	name := filepath.Join(dir, "secret")
+	if len(n.config.Secret) > 0 {
+		if kept, err := readFile(name); err == nil && bytes.Equal(bytes.TrimSpace(kept), n.config.Secret) {
+			return nil
+		}
+		if err := writeDurably(name, append(slices.Clone(n.config.Secret), '\n')); err != nil {
+			return fmt.Errorf("keep the cluster's secret: %w", err)
+		}
+		return nil
+	}
+	if _, err := os.Stat(name); os.IsNotExist(err) {
+		return nil
+	}
+	secret, err := ReadSecret(name)
+	n.config.Secret = secret
+	return err
+}
+
+// hello asks the seeds which cluster they are of, until one answers.
+func (n *Node) hello() (cluster string, err error) {
+	if len(n.config.Seeds) == 0 {
+		return "", errors.New("which cluster? Give --seed HOST:PORT, the gossip address of any of its nodes")
+	}
+	var said time.Time
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		var faults []error
+		for _, seed := range n.config.Seeds {
+			ctx, cancel := context.WithTimeout(n.ctx, 3*time.Second)
+			answer, err := gossip.Hello(ctx, seed, n.config.Secret)
+			cancel()
+			if err == nil {
+				if n.config.Expect != "" && answer.Cluster != n.config.Expect {
+					return "", fmt.Errorf("seed %s is of cluster %s, and the token is for cluster %s: get a token from a node of the cluster that is meant", seed, answer.Cluster, n.config.Expect)
+				}
+				n.met = answer.Members
+				return answer.Cluster, nil
+			}
+			if gossip.Permanent(err) {
+				return "", err
+			}
+			faults = append(faults, err)
+		}
+		if time.Since(said) > 3*time.Second {
+			n.log.Info("no seed answers; trying on", "seeds", strings.Join(n.config.Seeds, ", "), "error", errors.Join(faults...))
+			said = time.Now()
+		}
+		select {
+		case <-time.After(wait):
+		case <-n.ctx.Done():
+			return "", fmt.Errorf("stopped before a seed answered: %w", errors.Join(faults...))
+		}
+	}
 }
 
 // bindSockets takes the ports before anything is written, so that a port in use changes nothing.
@@ -137,10 +255,15 @@ func (n *Node) bindSockets() (err error) {
 	if n.endpoints, err = endpoints(n.config.Settings, n.identity.Addresses); err != nil {
 		return err
 	}
-	admin := n.identity.Addresses["admin"]
+	remembered := n.identity.Addresses
 	n.identity.Addresses = map[string]string{}
-	if admin != "" {
-		n.identity.Addresses["admin"] = admin
+	for _, what := range []string{"admin", "internal", "gossip"} {
+		if a, ok := remembered[what]; ok {
+			n.identity.Addresses[what] = a
+		}
+	}
+	if err := n.bindCluster(); err != nil {
+		return err
 	}
 	for i := range n.endpoints {
 		e := &n.endpoints[i]
@@ -170,6 +293,85 @@ func boundAddress(asked, bound string) string {
 	return net.JoinHostPort(host, port)
 }
 
+// bindCluster takes the ports that other nodes use.
+func (n *Node) bindCluster() (err error) {
+	addr, given := n.listenAddress("internal")
+	if n.internalSocket, err = bind("internal", addr, given); err != nil {
+		return err
+	}
+	n.identity.Addresses["internal"] = boundAddress(addr, n.internalSocket.Addr().String())
+	if n.internalAddr, err = n.advertised("internal"); err != nil {
+		return err
+	}
+	addr, given = n.listenAddress("gossip")
+	if n.gossipTCP, n.gossipUDP, err = bindBoth("gossip", addr, given); err != nil {
+		return err
+	}
+	n.identity.Addresses["gossip"] = boundAddress(addr, n.gossipTCP.Addr().String())
+	n.gossipAddr, err = n.advertised("gossip")
+	return err
+}
+
+// listenAddress returns where a listener listens, and whether that was asked for: a port that was not may move.
+func (n *Node) listenAddress(what string) (addr string, given bool) {
+	if addr, ok := n.config.Settings[what+".listener"]; ok {
+		return addr, true
+	}
+	if addr, ok := n.identity.Addresses[what]; ok {
+		return addr, true
+	}
+	return config.Lookup(config.Broker, what+".listener").Default, false
+}
+
+// advertised returns what other nodes are told, and refuses to be reached from beyond this machine without a secret.
+func (n *Node) advertised(what string) (string, error) {
+	bound := n.identity.Addresses[what]
+	host, port, err := net.SplitHostPort(bound)
+	if err != nil {
+		return "", fmt.Errorf("%s address: %w", what, err)
+	}
+	if len(n.config.Secret) == 0 && !isLoopback(host) {
+		return "", fmt.Errorf("%s listens at %s, beyond this machine, and the cluster has no secret: anybody there could join it and take its data. Give all nodes --secret-file FILE, or listen on 127.0.0.1", what, bound)
+	}
+	if a, ok := n.config.Settings[what+".advertised.listener"]; ok && a != "" {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			return "", fmt.Errorf("%s.advertised.listener: %w", what, err)
+		}
+		return a, nil
+	}
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return bound, nil
+	}
+	own, err := ownAddress()
+	if err != nil {
+		return "", fmt.Errorf("%s listens on every address (%s), and which one others reach is not plain: %w; give %s.advertised.listener", what, bound, err, what)
+	}
+	return net.JoinHostPort(own, port), nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// ownAddress returns the machine's address, if it has exactly one that others could reach.
+func ownAddress() (string, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() && ip.IP.To4() != nil {
+			found = append(found, ip.IP.String())
+		}
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("this machine has %d addresses %v", len(found), found)
+	}
+	return found[0], nil
+}
+
 func (n *Node) bindAdmin() error {
 	addr, given := n.config.Settings["admin.listener"]
 	if !given {
@@ -188,49 +390,162 @@ func (n *Node) bindAdmin() error {
 	return nil
 }
 
-func (n *Node) openQuorum() error {
+// openQuorum opens the metadata: what this node has of it, raft, and the ways to get the rest.
+func (n *Node) openQuorum() (err error) {
 	if err := n.identity.write(n.config.Data); err != nil {
 		return err
 	}
-	directory, err := wire.ParseUUID(n.identity.Directory)
+	dir := filepath.Join(n.config.Data, "metadata")
+	n.changes = &changes{node: n}
+	n.replica = feed.NewReplica(feed.Options{Listener: n.changes.apply, Fatal: n.fail})
+	store, why, err := feed.OpenStore(dir, n.replica)
 	if err != nil {
 		return err
 	}
-	n.changes = &changes{node: n}
+	if why != nil {
+		n.log.Warn("pulled metadata was damaged, and is pulled again", "reason", why)
+	}
+	n.peers = newPeers(n)
+	n.internal = internal.Listen(n.internalSocket, n.internalOptions())
 	n.quorum, err = quorum.Open(quorum.Options{
-		Dir: filepath.Join(n.config.Data, "metadata"), ID: directory, Address: n.settings.Text(emptyImage, "internal.listener"),
-		Bootstrap: n.config.Found, Logger: n.log, Listener: n.changes.apply, Fatal: n.fail,
+		Dir: dir, ID: n.directory, Address: n.internalAddr, Bootstrap: n.config.Found, Replica: n.replica,
+		Streams: streams{n}, Resolve: n.peers.resolve, Reign: n.reign, Logger: n.log,
 	})
 	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	if err := n.quorum.WaitLeader(ctx); err != nil {
-		return err
+		return errors.Join(err, store.Close())
 	}
 	n.controller = lifecycle.NewController(n.quorum)
+	n.leader = lifecycle.NewLeader(lifecycle.LeaderOptions{
+		Controller: n.controller, Quorum: n.quorum, Self: n.directory, Session: n.milliseconds("broker.session.timeout.ms"),
+		Voters: int(n.settings.Int(emptyImage, "cluster.voters")), Probe: n.peers.probe, Log: n.log, Now: time.Now,
+	})
+	close(n.opened)
+	n.puller = feed.StartPuller(feed.PullerOptions{
+		Replica: n.replica, Store: store, Log: n.log, Sources: n.peers.sources,
+		Needed: func() bool { return !n.quorum.Follows(2 * time.Second) },
+	})
 	if n.config.Found {
-		err := n.controller.Change(ctx, func(*metadata.Image) []metadata.Record { return control.Found(n.identity.Cluster, api.Features()) })
-		if err != nil {
-			return fmt.Errorf("found the cluster: %w", err)
-		}
-		n.identity.Founded = true
-		return n.identity.write(n.config.Data)
+		return n.found()
 	}
-	if have := n.quorum.Image().ClusterID(); have != n.identity.Cluster {
-		return fmt.Errorf("data directory %s says cluster %s in meta.json and cluster %s in its metadata log: the two come from different clusters. Restore the one that belongs to the other", n.config.Data, n.identity.Cluster, have)
+	if have := n.replica.Image().ClusterID(); have != "" && have != n.identity.Cluster {
+		return fmt.Errorf("data directory %s says cluster %s in meta.json and cluster %s in its metadata: the two come from different clusters. Restore the one that belongs to the other", n.config.Data, n.identity.Cluster, have)
 	}
 	return nil
 }
 
-// register begins this incarnation of the broker, fenced.
-func (n *Node) register() error {
-	directory, err := wire.ParseUUID(n.identity.Directory)
+// found writes the first records of a new cluster.
+func (n *Node) found() error {
+	ctx, cancel := context.WithTimeout(n.ctx, startTimeout)
+	defer cancel()
+	if err := n.quorum.WaitLeader(ctx); err != nil {
+		return err
+	}
+	err := n.controller.Change(ctx, func(*metadata.Image) []metadata.Record { return control.Found(n.identity.Cluster, api.Features()) })
+	if err != nil {
+		return fmt.Errorf("found the cluster: %w", err)
+	}
+	n.identity.Founded = true
+	return n.identity.write(n.config.Data)
+}
+
+// reign is told when this node becomes the controller, and when it is not any more.
+func (n *Node) reign(term wire.Term) {
+	<-n.opened
+	n.leader.Reign(term)
+	if term != 0 {
+		n.log.Info("this node is the controller", "term", term)
+	}
+	if g := n.gossip.Load(); g != nil {
+		if err := g.Update(n.describe); err != nil {
+			n.log.Debug("gossip not updated", "error", err)
+		}
+	}
+	if a := n.agent.Load(); a != nil {
+		a.Poke()
+	}
+}
+
+// streams are raft's connections: those of the internal listener that begin with raft's byte.
+type streams struct{ node *Node }
+
+// Accepted implements [quorum.Streams].
+func (s streams) Accepted() net.Listener { return s.node.internal.Streams(internal.KindRaft) }
+
+// Dial implements [quorum.Streams].
+func (s streams) Dial(ctx context.Context, address string, expect wire.UUID) (net.Conn, error) {
+	return internal.Dial(ctx, s.node.internalOptions(), address, internal.KindRaft, expect)
+}
+
+func (n *Node) internalOptions() internal.Options {
+	return internal.Options{
+		Self: func() internal.Identity {
+			return internal.Identity{
+				Cluster: n.identity.Cluster, Directory: n.directory, Broker: wire.BrokerID(n.brokerID.Load()), Generation: int64(n.identity.Generation), Nonce: n.nonce,
+			}
+		},
+		Secret: n.config.Secret, Check: n.checkPeer, Log: n.log,
+		OnClosed: func(peer internal.Identity) { n.suspect(peer.Directory) },
+	}
+}
+
+// checkPeer refuses a node that runs from an older copy of a directory, or from a second one.
+func (n *Node) checkPeer(peer internal.Identity) error {
+	b := n.replica.Image().BrokerByDirectory(peer.Directory)
+	switch {
+	case b == nil:
+		return nil
+	case uint64(peer.Generation) < b.Generation:
+		return fmt.Errorf("broker %d has registered generation %d of its directory, and this node has generation %d: it is an older copy of the directory. Remove the copy, or join it as a new node", b.Broker, b.Generation, peer.Generation)
+	case uint64(peer.Generation) == b.Generation && peer.Nonce != b.Nonce:
+		return fmt.Errorf("broker %d has registered generation %d of its directory from another process: two nodes run from copies of one directory. Stop one, remove the copy, and join it as a new node", b.Broker, b.Generation)
+	}
+	return nil
+}
+
+// suspect hints to the controller's part of this node that another has died.
+func (n *Node) suspect(directory wire.UUID) {
+	select {
+	case <-n.opened:
+		n.leader.Suspect(directory)
+	default:
+	}
+}
+
+// joinGossip begins to look for the other nodes, and to be found.
+func (n *Node) joinGossip() error {
+	self := gossip.Member{Cluster: n.identity.Cluster, Directory: n.directory, Nonce: n.nonce, Internal: n.internalAddr, Gossip: n.gossipAddr}
+	n.describe(&self)
+	g, err := gossip.Start(gossip.Options{
+		TCP: n.gossipTCP, UDP: n.gossipUDP, Advertise: n.gossipAddr, Self: self, Secret: n.config.Secret, Seeds: n.config.Seeds,
+		PeersFile: filepath.Join(n.config.Data, "peers.json"), Log: n.log,
+		OnChange: func() { n.puller.Poke() },
+		OnGone:   func(m gossip.Member) { n.suspect(m.Directory) },
+	})
 	if err != nil {
 		return err
 	}
-	r := metadata.RegisterBroker{Broker: n.identity.Broker, Directory: directory, Generation: n.identity.Generation, Rack: rack(n.config.Settings)}
+	n.gossip.Store(g)
+	n.internal.Serve(n.peers)
+	n.puller.Poke()
+	return nil
+}
+
+// describe fills in what this node tells others of itself and what may change.
+func (n *Node) describe(m *gossip.Member) {
+	m.Broker = wire.BrokerID(n.brokerID.Load())
+	if r := rack(n.config.Settings); r != nil {
+		m.Rack = *r
+	}
+	m.Leading = n.quorum.Reign() != 0
+	m.Voter = n.quorum.Follows(2 * time.Second)
+}
+
+// register begins this incarnation of the broker, fenced, and waits until its metadata is as new as that.
+func (n *Node) register() error {
+	r := metadata.RegisterBroker{
+		Broker: n.identity.Broker, Directory: n.directory, Generation: n.identity.Generation, Nonce: n.nonce, Rack: rack(n.config.Settings),
+		Internal: n.internalAddr, Gossip: n.gossipAddr,
+	}
 	for _, e := range n.endpoints {
 		host, port, err := net.SplitHostPort(e.advertise)
 		if err != nil {
@@ -242,17 +557,92 @@ func (n *Node) register() error {
 		}
 		r.Endpoints = append(r.Endpoints, metadata.Endpoint{Listener: e.name, Host: host, Port: uint16(number)})
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	var refusal *control.Refusal
-	err = n.controller.Change(ctx, func(m *metadata.Image) (records []metadata.Record) {
-		records, refusal = control.Register(m, r)
-		return records
+	agent := lifecycle.StartAgent(lifecycle.AgentOptions{
+		Cluster: n.identity.Cluster, Registration: r, Register: n.peers.register, Heartbeat: n.peers.heartbeat,
+		Applied: n.replica.Published, LogEnd: n.quorum.LastIndex, Log: n.log, Refused: n.fail,
+		Interval: n.milliseconds("broker.heartbeat.interval.ms"), Session: n.milliseconds("broker.session.timeout.ms"),
 	})
-	if refusal != nil {
-		return refusal
+	n.agent.Store(agent)
+	registered, err := agent.Registered(n.ctx)
+	var refusal *control.Refusal
+	if errors.As(err, &refusal) && refusal.Code == wire.ErrInconsistentClusterID {
+		return fmt.Errorf("data directory %s says cluster %s in meta.json: the two are different clusters. %s", n.config.Data, n.identity.Cluster, refusal.Message)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	n.brokerID.Store(int32(registered.Broker))
+	n.settings.Broker = registered.Broker
+	if n.identity.Broker != registered.Broker || !n.identity.Founded {
+		n.identity.Broker, n.identity.Founded = registered.Broker, true
+		if err := n.identity.write(n.config.Data); err != nil {
+			return err
+		}
+	}
+	if err := n.gossip.Load().Update(n.describe); err != nil {
+		return err
+	}
+	return n.replica.WaitPublished(n.ctx, wire.Index(registered.Epoch))
+}
+
+func (n *Node) milliseconds(setting string) time.Duration {
+	return time.Duration(n.settings.Int(emptyImage, setting)) * time.Millisecond
+}
+
+// retire hands over what this node does for the cluster: the leaderships of its partitions, and the quorum's.
+func (n *Node) retire(ctx context.Context) {
+	agent := n.agent.Load()
+	if agent == nil || n.broker == nil {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, n.milliseconds("controlled.shutdown.timeout.ms"))
+	defer cancel()
+	if status, err := n.quorum.Status(); err == nil && status.SelfLeads && len(status.Members) > 1 {
+		if err := n.quorum.Transfer(); err != nil {
+			n.log.Info("leadership of the quorum not handed over", "error", err)
+		}
+	}
+	if err := agent.Shutdown(bounded); err != nil {
+		n.log.Info("stopping without the controller's leave", "error", err)
+	}
+}
+
+// closeCluster ends this node's part in the cluster.
+func (n *Node) closeCluster(ctx context.Context) error {
+	var faults []error
+	note := func(err error) { faults = append(faults, err) }
+	if a := n.agent.Load(); a != nil {
+		a.Close()
+	}
+	if g := n.gossip.Load(); g != nil {
+		note(g.Leave(ctx))
+		note(g.Close())
+	} else {
+		for _, c := range []io.Closer{n.gossipTCP, n.gossipUDP} {
+			if c != nil && !reflect.ValueOf(c).IsNil() {
+				note(c.Close())
+			}
+		}
+	}
+	if n.puller != nil {
+		note(n.puller.Close())
+	}
+	if n.quorum != nil {
+		note(n.quorum.Close())
+	}
+	if n.peers != nil {
+		note(n.peers.close())
+	}
+	switch {
+	case n.internal != nil:
+		note(n.internal.Close())
+	case n.internalSocket != nil:
+		note(n.internalSocket.Close())
+	}
+	if n.replica != nil {
+		n.replica.Close()
+	}
+	return errors.Join(faults...)
 }
 
 func rack(settings map[string]string) *string {
@@ -267,10 +657,10 @@ func (n *Node) openPartitions() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the log directory: %w", err)
 	}
-	image := n.quorum.Image()
+	image := n.replica.Image()
 	d, report, err := disk.Open(disk.Options{
 		Dir: dir,
-		Log: func(r disk.Replica) storageOptions { return topicSettings(n.settings, n.quorum.Image(), r.Topic).Log },
+		Log: func(r disk.Replica) storageOptions { return topicSettings(n.settings, n.replica.Image(), r.Topic).Log },
 		HighWatermark: func(id wire.TopicIDPartition) wire.Offset {
 			if n.changes.manager() != nil {
 				if p := n.partitions.Partition(id); p != nil {
@@ -313,26 +703,22 @@ func (n *Node) openGroups() (err error) {
 	n.groups = runtime.New(runtime.Options{
 		Journal: &journal{n}, Store: n.offsets, Log: n.log,
 		Partitions: func() int {
-			if t := n.quorum.Image().Topic(control.OffsetsTopic); t != nil {
+			if t := n.replica.Image().Topic(control.OffsetsTopic); t != nil {
 				return len(t.Partitions)
 			}
 			return 0
 		},
-		Config: groupConfig(n.settings, n.quorum.Image()),
+		Config: groupConfig(n.settings, n.replica.Image()),
 	})
-	n.metrics.Watch(n.partitions, n.quorum.Image)
-	if err := n.changes.begin(n.partitions); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	return n.controller.Change(ctx, func(m *metadata.Image) []metadata.Record { return control.Unfence(m, n.identity.Broker) })
+	n.metrics.Watch(n.partitions, n.replica.Image)
+	return n.changes.begin(n.partitions)
 }
 
 func (n *Node) serve() error {
-	image := n.quorum.Image()
+	image := n.replica.Image()
 	n.broker = &api.Broker{
-		ID: n.identity.Broker, Log: n.log, Controller: n.controller, ProducerIDs: lifecycle.NewProducerIDs(n.controller, n.identity.Broker),
+		ID: n.identity.Broker, Log: n.log, Controller: n.controller, Cluster: n.peers, ProducerIDs: lifecycle.NewProducerIDs(n.peers.producerIDs),
+		Alive:    n.agent.Load().Alive,
 		Settings: n.settings, Partitions: n.partitions, Disk: n.disk, Groups: n.groups, Metrics: n.metrics, Now: time.Now,
 		Sessions: replica.NewSessions(int(n.settings.Int(image, "max.incremental.fetch.session.cache.slots")), time.Now),
 	}
@@ -350,6 +736,11 @@ func (n *Node) serve() error {
 		}))
 	}
 	n.sockets = nil
+	n.apiBroker.Store(n.broker)
+	// The listeners are open before the broker is unfenced: who learns of it can reach it.
+	if err := n.agent.Load().Unfenced(n.ctx); err != nil {
+		return err
+	}
 	n.admin.Ready(func() error { return n.disk.Err() })
 	return nil
 }
@@ -361,6 +752,8 @@ func (n *Node) Stop(ctx context.Context) error {
 	if n.admin != nil {
 		n.admin.Unready()
 	}
+	n.cancel()
+	n.retire(ctx)
 	for _, l := range n.listeners {
 		note(l.StopAccepting())
 	}
@@ -376,9 +769,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	for _, s := range n.sockets {
 		note(s.Close())
 	}
-	if n.quorum != nil {
-		note(n.quorum.Close())
-	}
+	note(n.closeCluster(ctx))
 	if n.offsets != nil {
 		note(n.offsets.Close())
 	}

@@ -24,6 +24,7 @@ type Broker struct {
 	ID          wire.BrokerID
 	Log         *slog.Logger
 	Controller  *lifecycle.Controller
+	Cluster     Cluster
 	ProducerIDs *lifecycle.ProducerIDs
 	Settings    control.Settings
 	Partitions  *replica.Manager
@@ -32,8 +33,28 @@ type Broker struct {
 	Groups      Groups
 	Metrics     *Metrics
 	Now         func() time.Time
+	// Alive reports whether the controller cannot have fenced this broker for its silence.
+	Alive func() bool
 
 	stopping atomic.Bool // fetches wait no more
+}
+
+// Cluster is the way to the other brokers.
+type Cluster interface {
+	// Relay has the controller serve a client's request, waits until its effect is seen here, and returns the answer's frame.
+	Relay(ctx context.Context, listener, peer string, frame []byte) ([]byte, error)
+	// CreateTopics has the controller create topics that are made by use, and waits until they are seen here.
+	CreateTopics(ctx context.Context, names ...string) error
+	// ControllerID returns the broker that is the controller, as far as is known; NoBroker if nobody is known.
+	ControllerID() wire.BrokerID
+	// LogEnds returns where the raft logs of the other brokers ended when they last said, and when that was, by broker.
+	LogEnds() map[wire.BrokerID]LogEnd
+}
+
+// LogEnd is how far a broker's raft log went at a time.
+type LogEnd struct {
+	Index wire.Index
+	At    time.Time
 }
 
 // StopWaiting makes fetches that wait for records answer with what there is, now and from now on.
@@ -47,7 +68,9 @@ type handler struct {
 	key wire.APIKey
 	// min and max are the versions that are served.
 	min, max int16
-	serve    func(b *Broker, r *listen.Request, m message.Request)
+	// controller says that the controller serves it: other brokers relay it.
+	controller bool
+	serve      func(b *Broker, r *listen.Request, m message.Request)
 }
 
 // table is indexed by key. It is filled once, before main: ApiVersions, which is in it, tells of it.
@@ -109,7 +132,34 @@ func (b *Broker) Handle(r *listen.Request) {
 		return
 	}
 	b.Metrics.request(key)
+	if h.controller && !b.Controller.Reigns() && !r.Relayed() && b.relay(r) {
+		return
+	}
 	h.serve(b, r, m)
+}
+
+// relayTimeout bounds how long the controller is looked for; the time for the change itself is the request's.
+const relayTimeout = 30 * time.Second
+
+// relay has the controller serve the request. It returns false if that failed: then the handler here refuses it, in the
+// form that its key has, with NOT_CONTROLLER.
+func (b *Broker) relay(r *listen.Request) bool {
+	r.MayBlock()
+	ctx, cancel := context.WithTimeout(r.Context(), relayTimeout)
+	defer cancel()
+	answer, err := b.Cluster.Relay(ctx, r.Listener(), r.RemoteAddr(), r.Frame())
+	if err != nil {
+		b.Log.Warn("request not relayed to the controller", "key", message.Name(r.Header.Key), "error", err)
+		return false
+	}
+	r.ReplyFrame(answer)
+	return true
+}
+
+// byController makes a handler one that the controller serves.
+func byController(h *handler) *handler {
+	h.controller = true
+	return h
 }
 
 // listenerEndpoint returns where clients of a listener reach a broker.

@@ -111,9 +111,10 @@ var describeQuorumHandler = handle(message.KeyDescribeQuorum, func(b *Broker, r 
 	}
 	image := b.Controller.Image()
 	now := b.Now().UnixMilli()
+	ends := b.Cluster.LogEnds()
 	p := message.DescribeQuorumResponsePartition{LeaderID: wire.NoBroker, LeaderEpoch: wire.LeaderEpoch(status.Term), HighWatermark: wire.Offset(status.Committed)}
 	response := &message.DescribeQuorumResponse{}
-	for _, v := range status.Voters {
+	for _, v := range status.Members {
 		broker := brokerByDirectory(image, v.ID)
 		if broker == nil {
 			continue // it has not registered yet: there is no id to tell it by
@@ -124,6 +125,11 @@ var describeQuorumHandler = handle(message.KeyDescribeQuorum, func(b *Broker, r 
 			state.LastFetchTimestamp, state.LastCaughtUpTimestamp = now, now
 			if !status.SelfLeads {
 				state.LastFetchTimestamp -= int64(status.LastContact / time.Millisecond)
+			}
+		} else if end, ok := ends[broker.Broker]; ok {
+			state.LogEndOffset, state.LastFetchTimestamp = wire.Offset(end.Index), end.At.UnixMilli()
+			if end.Index >= status.Committed {
+				state.LastCaughtUpTimestamp = state.LastFetchTimestamp
 			}
 		}
 		if v.ID == status.Leader {

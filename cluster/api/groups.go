@@ -209,7 +209,7 @@ func (b *Broker) findCoordinator(r *listen.Request, kind int8, key string) messa
 		r.MayBlock()
 		ctx, cancel := context.WithTimeout(r.Context(), timeout(30_000))
 		defer cancel()
-		if err := b.createInternally(ctx, control.OffsetsTopic); err != nil {
+		if err := b.Cluster.CreateTopics(ctx, control.OffsetsTopic); err != nil {
 			b.Log.Warn("offsets topic not created", "error", err)
 		}
 		image = b.Controller.Image()

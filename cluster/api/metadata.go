@@ -80,9 +80,16 @@ func topicIDsRefused(m *message.MetadataRequest) *message.MetadataResponse {
 	return a
 }
 
-// controllerID is the broker that clients send admin requests to: any takes them, so it is this one as long as it can
-// decide.
-func (b *Broker) controllerID(*metadata.Image) wire.BrokerID { return b.ID }
+// controllerID is the broker that clients send admin requests to: the controller, or this one while none is known, since any
+// broker takes them.
+func (b *Broker) controllerID(image *metadata.Image) wire.BrokerID {
+	if id := b.Cluster.ControllerID(); id != wire.NoBroker {
+		if i := image.Broker(id); i != nil && !i.Fenced {
+			return id
+		}
+	}
+	return b.ID
+}
 
 // describe turns metadata into answers.
 type describe struct {
@@ -171,13 +178,13 @@ func (b *Broker) autoCreate(r *listen.Request, m *message.MetadataRequest) {
 	r.MayBlock()
 	ctx, cancel := context.WithTimeout(r.Context(), timeout(30_000))
 	defer cancel()
-	if err := b.createInternally(ctx, missing...); err != nil {
+	if err := b.Cluster.CreateTopics(ctx, missing...); err != nil {
 		b.Log.Warn("topic not created", "topics", missing, "error", err)
 	}
 }
 
-// createInternally creates topics that are made by use rather than by request.
-func (b *Broker) createInternally(ctx context.Context, names ...string) error {
+// CreateInternally creates topics that are made by use rather than by request. The controller does it.
+func (b *Broker) CreateInternally(ctx context.Context, names ...string) error {
 	return b.Controller.Change(ctx, func(image *metadata.Image) []metadata.Record {
 		var topics []control.NewTopic
 		for _, name := range names {
@@ -200,7 +207,7 @@ func (b *Broker) internalTopic(image *metadata.Image, name string) control.NewTo
 	t := control.NewTopic{Name: name, Partitions: -1, Replicas: -1, ID: newUUID(), Seed: mrand.Uint64(), UpToReplica: true}
 	if name == control.OffsetsTopic {
 		t.Partitions = int32(b.Settings.Int(image, "offsets.topic.num.partitions"))
-		t.Replicas = int16(b.Settings.Int(image, "offsets.topic.replication.factor"))
+		t.Replicas = 1 // not offsets.topic.replication.factor, as long as followers do not fetch
 		segment, compact, codec := b.Settings.Text(image, "offsets.topic.segment.bytes"), "compact", "producer"
 		t.Configs = []control.Setting{{Name: "cleanup.policy", Value: &compact}, {Name: "compression.type", Value: &codec}, {Name: "segment.bytes", Value: &segment}}
 	}

@@ -27,6 +27,9 @@ var produceHandler = handleLater(message.KeyProduce, func(b *Broker, r *listen.R
 	p.partitions = make([]*replica.Partition, n)
 	wait := replica.NewProduceWait(n, p.answer)
 	now := b.Now().UnixMilli()
+	// A leader that may have been fenced must not say that it has what only it has. acks=all is for the in-sync replicas
+	// to say.
+	p.fenced = acks != replica.AcksAll && !b.Alive()
 	i := 0
 	for t := range m.Topics {
 		topic := &m.Topics[t]
@@ -49,12 +52,17 @@ type produce struct {
 	message    *message.ProduceRequest
 	refusals   []*batch.Refusal     // by partition of the request, in its order
 	partitions []*replica.Partition // nil: not here
+	fenced     bool
 }
 
 // append validates and appends one partition's records, or refuses them.
 func (p *produce) append(wait *replica.ProduceWait, i int, acks replica.Acks, now int64, topic *message.ProduceRequestTopic, q *message.ProduceRequestPartition) {
 	if acks < replica.AcksAll || acks > replica.AcksLeader {
 		wait.Refuse(i, wire.ErrInvalidRequiredAcks)
+		return
+	}
+	if p.fenced {
+		wait.Refuse(i, wire.ErrNotLeaderOrFollower)
 		return
 	}
 	version := p.request.Header.Version

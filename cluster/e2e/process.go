@@ -74,7 +74,7 @@ func founded(t testing.TB, args ...string) *process {
 func foundedBy(t testing.TB, prefix []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, dir: filepath.Join(t.TempDir(), "n1"), args: args, prefix: prefix}
-	p.start("init", "--client", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	p.start("init", "--client", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--gossip", "127.0.0.1:0")
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {

@@ -17,12 +17,27 @@ import (
 func Start(t testing.TB, settings map[string]string) *Node {
 	t.Helper()
 	n := &Node{t: t, dir: t.TempDir(), settings: map[string]string{
-		"listeners": "127.0.0.1:0", "admin.listener": "127.0.0.1:0", "group.initial.rebalance.delay.ms": "0", "offsets.topic.num.partitions": "4",
+		"listeners": "127.0.0.1:0", "admin.listener": "127.0.0.1:0", "internal.listener": "127.0.0.1:0", "gossip.listener": "127.0.0.1:0",
+		"group.initial.rebalance.delay.ms": "0", "offsets.topic.num.partitions": "4",
 	}}
 	maps.Copy(n.settings, settings)
-	n.start(true)
+	n.start(func(c *cluster.Config) { c.Found = true })
 	t.Cleanup(n.Stop)
 	return n
+}
+
+// Join runs a further node of the cluster until the test ends.
+func (n *Node) Join(settings map[string]string) *Node {
+	n.t.Helper()
+	m := &Node{t: n.t, dir: n.t.TempDir(), settings: maps.Clone(n.settings)}
+	for _, name := range []string{"listeners", "admin.listener", "internal.listener", "gossip.listener"} {
+		m.settings[name] = "127.0.0.1:0"
+	}
+	maps.Copy(m.settings, settings)
+	seed := n.node.Address().Gossip
+	m.start(func(c *cluster.Config) { c.Join, c.Seeds = true, []string{seed} })
+	n.t.Cleanup(m.Stop)
+	return m
 }
 
 // Node is a running node.
@@ -38,6 +53,9 @@ func (n *Node) Client() string { return n.node.Address().Client }
 
 // Admin returns the address of the admin listener.
 func (n *Node) Admin() string { return n.node.Address().Admin }
+
+// Broker returns the broker's id.
+func (n *Node) Broker() int32 { return int32(n.node.Address().Broker) }
 
 // Dir returns the data directory.
 func (n *Node) Dir() string { return n.dir }
@@ -62,13 +80,16 @@ func (n *Node) Restart() {
 	address := n.node.Address()
 	n.Stop()
 	n.settings["listeners"], n.settings["admin.listener"] = address.Client, address.Admin
-	n.start(false)
+	n.settings["internal.listener"], n.settings["gossip.listener"] = address.Internal, address.Gossip
+	n.start(func(*cluster.Config) {})
 }
 
-func (n *Node) start(found bool) {
+func (n *Node) start(change func(*cluster.Config)) {
 	n.t.Helper()
 	log := slog.New(slog.NewTextHandler(testWriter{n.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	node, err := cluster.Start(cluster.Config{Data: n.dir, Found: found, Settings: n.settings, Log: log})
+	c := cluster.Config{Data: n.dir, Settings: n.settings, Log: log}
+	change(&c)
+	node, err := cluster.Start(n.t.Context(), c)
 	if err != nil {
 		n.t.Fatalf("start: %v", err)
 	}

@@ -26,7 +26,8 @@ func NewController(q *quorum.Quorum) *Controller {
 }
 
 // Change lets decide look at the newest metadata and return records, commits them, and returns once they took effect on
-// this broker. No records means that there is nothing to do.
+// this broker. No records means that there is nothing to do. On a broker that is not the controller it returns
+// [quorum.ErrNotLeader], and decide was not called.
 func (c *Controller) Change(ctx context.Context, decide func(*metadata.Image) []metadata.Record) error {
 	select {
 	case c.deciding <- struct{}{}:
@@ -34,13 +35,16 @@ func (c *Controller) Change(ctx context.Context, decide func(*metadata.Image) []
 		return fmt.Errorf("wait for other changes of the metadata: %w", ctx.Err())
 	}
 	defer func() { <-c.deciding }()
+	term := c.quorum.Reign()
+	if term == 0 {
+		return quorum.ErrNotLeader
+	}
 	if c.unsure {
-		if err := c.quorum.WaitLeader(ctx); err != nil {
+		if err := c.quorum.Barrier(ctx); err != nil {
 			return err
 		}
 		c.unsure = false
 	}
-	term := c.quorum.Term()
 	records := decide(c.quorum.Image())
 	if len(records) == 0 {
 		return nil
@@ -56,6 +60,9 @@ func (c *Controller) Change(ctx context.Context, decide func(*metadata.Image) []
 
 // Image returns the newest applied metadata.
 func (c *Controller) Image() *metadata.Image { return c.quorum.Image() }
+
+// Reigns reports whether this broker is the controller, and ready to decide.
+func (c *Controller) Reigns() bool { return c.quorum.Reign() != 0 }
 
 // Quorum returns the quorum's state.
 func (c *Controller) Quorum() (quorum.Status, error) { return c.quorum.Status() }

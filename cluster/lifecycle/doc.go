@@ -1,9 +1,20 @@
-// Package lifecycle is a broker's way through the life of the cluster: it decides and commits changes of the metadata
-// where it is the controller ([Controller]), registers the broker and unfences it, and hands out producer ids from the
-// blocks that the controller gives.
+// Package lifecycle is a broker's way through the life of the cluster, in three parts. [Agent] is every broker's: it
+// registers, and sends heartbeats. [Leader] is what the controller does: it keeps the brokers' sessions, fences who died,
+// unfences who is ready, and keeps the quorum in shape. [Controller] decides and commits changes of the metadata where it is
+// the controller. [ProducerIDs] hands out producer ids from the blocks that the controller gives.
+//
+// A session is counted by the controller from the arrival of a heartbeat, and by the broker from the sending of the last one
+// that was answered: the broker's ends first. Sessions are in the controller's memory; a new controller gives every broker a
+// full one, and looks at all of them at once, since who died together with the old one is otherwise missed for a session.
 //
 // # What if
 //
 //   - two requests want the same change at once: decisions are made one at a time, each on the state that the last left;
-//   - it is not known whether a change was committed: the next decision waits until that is settled.
+//   - it is not known whether a change was committed: the next decision waits until that is settled;
+//   - a connection of a broker breaks, or gossip says that it is gone: the controller dials it. Nobody listens there, or
+//     somebody else: it is fenced at once. Silence has its full session;
+//   - the controller is not reached: registration and heartbeats go on being tried; a broker whose session has ended
+//     acknowledges nothing by itself ([Agent.Alive]);
+//   - the controller refuses a registration: waiting does not help, the node stops with the reason;
+//   - a broker stops while no controller answers: it waits a second and a half, and goes.
 package lifecycle

@@ -12,16 +12,28 @@ import (
 // ProducerIDs hands out producer ids, each once in the cluster's life, from blocks that the controller gives. What is
 // left of a block at a stop is never used.
 type ProducerIDs struct {
-	controller *Controller
-	broker     wire.BrokerID
+	fetch func(context.Context) (first wire.ProducerID, err error)
 
 	mu        sync.Mutex // held while a block is fetched: all callers wait for the same one
 	next, end wire.ProducerID
 }
 
-// NewProducerIDs returns a source for one broker.
-func NewProducerIDs(c *Controller, broker wire.BrokerID) *ProducerIDs {
-	return &ProducerIDs{controller: c, broker: broker}
+// NewProducerIDs returns a source for one broker, whose blocks come from fetch.
+func NewProducerIDs(fetch func(context.Context) (wire.ProducerID, error)) *ProducerIDs {
+	return &ProducerIDs{fetch: fetch}
+}
+
+// AllocateProducerIDs gives a broker a block of producer ids, and returns its first. The controller does it.
+func (c *Controller) AllocateProducerIDs(ctx context.Context, broker wire.BrokerID) (first wire.ProducerID, err error) {
+	err = c.Change(ctx, func(m *metadata.Image) (records []metadata.Record) {
+		var epoch wire.BrokerEpoch = -1
+		if b := m.Broker(broker); b != nil {
+			epoch = b.Epoch
+		}
+		records, first = control.AllocateProducerIDs(m, broker, epoch)
+		return records
+	})
+	return first, err
 }
 
 // Next returns a new producer id.
@@ -29,15 +41,7 @@ func (p *ProducerIDs) Next(ctx context.Context) (wire.ProducerID, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.next == p.end {
-		var first wire.ProducerID
-		err := p.controller.Change(ctx, func(m *metadata.Image) (records []metadata.Record) {
-			var epoch wire.BrokerEpoch = -1
-			if b := m.Broker(p.broker); b != nil {
-				epoch = b.Epoch
-			}
-			records, first = control.AllocateProducerIDs(m, p.broker, epoch)
-			return records
-		})
+		first, err := p.fetch(ctx)
 		if err != nil {
 			return wire.NoProducerID, err
 		}

@@ -5,7 +5,7 @@ import "github.com/urfave/cli/v2"
 // commands is every command, in the order in which help lists them.
 func commands() []*cli.Command {
 	return []*cli.Command{
-		devCommand(), initCommand(), startCommand(), configCommand(),
+		devCommand(), initCommand(), joinCommand(), startCommand(), configCommand(),
 		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), clusterCommand(), completionCommand(), completeCommand(),
 	}
 }

@@ -24,22 +24,41 @@ func Found(clusterID string, features map[string]int16) []metadata.Record {
 	return records
 }
 
-// Register plans the registration of a broker's new incarnation, fenced. The partitions that its old incarnation led
-// lose their leader in the same command.
-func Register(m *metadata.Image, r metadata.RegisterBroker) ([]metadata.Record, *Refusal) {
-	if old := m.Broker(r.Broker); old != nil {
-		if old.Directory == r.Directory && old.Generation > r.Generation {
-			return nil, refuse(wire.ErrDuplicateBrokerRegistration, "Broker %d started with generation %d, but generation %d of the same directory has registered: this is an older copy of the directory. Remove the copy, or join it as a new node.", r.Broker, r.Generation, old.Generation)
-		}
-		if old.Directory != r.Directory && !old.Fenced {
-			return nil, refuse(wire.ErrDuplicateBrokerRegistration, "Broker %d is registered from another directory and is alive. Give this node another broker id.", r.Broker)
-		}
+// Register plans the registration of a broker's new incarnation, fenced, and returns its id: the one that is asked for,
+// the one its directory has, or a new one. The partitions that its old incarnation led lose their leader in the same
+// command.
+func Register(m *metadata.Image, r metadata.RegisterBroker) ([]metadata.Record, wire.BrokerID, *Refusal) {
+	known := m.BrokerByDirectory(r.Directory)
+	switch {
+	case known != nil && r.Broker >= 0 && known.Broker != r.Broker:
+		return nil, 0, refuse(wire.ErrDuplicateBrokerRegistration, "This directory is registered as broker %d, and the node says that it is broker %d. A directory keeps its broker id: start it with %d, or join with a new directory.", known.Broker, r.Broker, known.Broker)
+	case known != nil && known.Generation > r.Generation:
+		return nil, 0, refuse(wire.ErrDuplicateBrokerRegistration, "Broker %d started with generation %d, but generation %d of the same directory has registered: this is an older copy of the directory. Remove the copy, or join it as a new node.", known.Broker, r.Generation, known.Generation)
+	case known != nil && known.Generation == r.Generation && known.Nonce != r.Nonce:
+		return nil, 0, refuse(wire.ErrDuplicateBrokerRegistration, "Broker %d has registered generation %d of this directory from another process: two nodes run from copies of one directory. Stop this one, remove the copy, and join it as a new node.", known.Broker, r.Generation)
+	case known != nil:
+		r.Broker = known.Broker
+	case r.Broker < 0:
+		r.Broker = m.NextBrokerID()
+	}
+	old := m.Broker(r.Broker)
+	if old != nil && old.Directory != r.Directory && !old.Fenced {
+		return nil, 0, refuse(wire.ErrDuplicateBrokerRegistration, "Broker %d is registered from another directory and is alive. Give this node another broker id.", r.Broker)
 	}
 	records := []metadata.Record{&r}
-	if old := m.Broker(r.Broker); old != nil && !old.Fenced {
+	if old != nil && (!old.Fenced || old.Directory != r.Directory) {
 		records = append(records, electAway(m, r.Broker)...)
 	}
-	return records, nil
+	return records, r.Broker, nil
+}
+
+// Unregister plans that a broker leaves the cluster for good. It must not be alive, and hold no replica.
+func Unregister(m *metadata.Image, id wire.BrokerID) ([]metadata.Record, *Refusal) {
+	b := m.Broker(id)
+	if b == nil {
+		return nil, refuse(wire.ErrBrokerIDNotRegistered, "Broker ID %d is not currently registered", id)
+	}
+	return append(electAway(m, id), &metadata.UnregisterBroker{Broker: id, Epoch: b.Epoch}), nil
 }
 
 // Unfence plans that a caught-up broker takes part: it is unfenced, and leads what it can lead.

@@ -114,7 +114,7 @@ func TestARestartedBrokerLeadsUnderANewEpoch(t *testing.T) {
 	if _, err := s.Apply(1, 1, metadata.Command{Term: 1, Records: append(aBroker(1), m.Records()[1:]...)}); err != nil {
 		t.Fatal(err)
 	}
-	register, refusal := Register(s.Image(), metadata.RegisterBroker{Broker: 1, Generation: 2})
+	register, _, refusal := Register(s.Image(), metadata.RegisterBroker{Broker: 1, Generation: 2})
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
@@ -131,7 +131,7 @@ func TestARestartedBrokerLeadsUnderANewEpoch(t *testing.T) {
 	if q := s.Image().Topic("t").Partitions[0]; q.Leader != 1 || q.LeaderEpoch <= p.LeaderEpoch {
 		t.Fatalf("%+v after %+v", q, p)
 	}
-	if _, refusal := Register(s.Image(), metadata.RegisterBroker{Broker: 1, Generation: 1}); refusal == nil || refusal.Code != wire.ErrDuplicateBrokerRegistration {
+	if _, _, refusal := Register(s.Image(), metadata.RegisterBroker{Broker: 1, Generation: 1}); refusal == nil || refusal.Code != wire.ErrDuplicateBrokerRegistration {
 		t.Fatalf("an older copy of the directory: %v", refusal)
 	}
 }

@@ -8,15 +8,19 @@
 //
 // # Who may call what
 //
-// Every method may be called from any goroutine. The listener given to [Options] is called by one goroutine, with every
-// image in order; [Quorum.Propose] returns only when the listener has returned for the image with its command in it.
+// Every method may be called from any goroutine. The state lives in the feed.Replica given to [Options]; [Quorum.Propose]
+// returns only when the replica's listener has returned for the image with the command in it. [Options.Reign] is called by
+// one goroutine.
 //
 // # What if
 //
 //   - we are not the leader, or lost the leadership: Propose returns [ErrNotLeader] (certainly not applied) or
 //     [ErrUnknown] (perhaps applied); retrying with the same request id is safe in both cases;
 //   - a command has an unknown record: the node must not go on, [Options.Fatal] is called;
-//   - the log's disk fails: raft steps down, proposals fail;
+//   - the log's disk fails, or a write to it hangs: raft steps down, proposals fail, another leads;
+//   - a member has moved: it is dialled where [Options.Resolve] says it is;
+//   - somebody else answers at a member's address: the streams refuse, since a server id is part of every address;
+//   - this node was never taken into a quorum, or was removed from it: raft sits still, and [Quorum.Follows] is false;
 //   - we are the only voter: there is nobody to wait for, so we stand for election at once instead of after a timeout.
 //
 // Traps of raft v1.8.0 that are avoided here: MaxRPCsInFlight is 1, since pipelining wedges a follower after one failed

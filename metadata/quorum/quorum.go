@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -19,6 +18,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/metadata/feed"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -35,36 +35,53 @@ var (
 type Options struct {
 	Dir       string    // the metadata directory; it must exist
 	ID        wire.UUID // the directory's uuid: our raft server id
-	Address   string    // host:port of the internal listener
+	Address   string    // host:port of the internal listener, as others reach it
 	Bootstrap bool      // found a new quorum of one; an error if the log is not empty
-	Logger    *slog.Logger
-	// Listener is called with every new image and the records that led to it, in order. For the first call, and after
-	// a snapshot was restored, records is nil: the image must be taken whole.
-	Listener func(image *metadata.Image, records []metadata.Record)
-	// Fatal is called once if the state machine cannot go on; the node must stop.
-	Fatal             func(error)
-	SnapshotThreshold uint64 // log entries between snapshots (8192)
-	TrailingLogs      uint64 // log entries kept behind a snapshot (10240)
+	Replica   *feed.Replica
+	Streams   Streams
+	// Resolve returns where a member is reached now; false: where the quorum's configuration has it.
+	Resolve func(id wire.UUID) (address string, ok bool)
+	// Reign is called with the term when this node has become the leader and has applied all that was committed before,
+	// and with 0 when it is not any more. The calls come from one goroutine, in order.
+	Reign  func(wire.Term)
+	Logger *slog.Logger
+
+	Election          time.Duration // without a word of the leader before an election begins [750 ms]
+	WriteDeadline     time.Duration // of a write to the log; later the disk counts as failed [5 s]
+	SnapshotThreshold uint64        // log entries between snapshots [8192]
+	TrailingLogs      uint64        // log entries kept behind a snapshot [10240]
+
+	wrap func(durableStore) durableStore // of tests, which make the store fail
 }
 
-// Quorum is this node's part in the metadata quorum.
+// Quorum is this node's part in the metadata quorum. A node that no quorum has taken in has one too, which sits still.
 type Quorum struct {
-	opts  Options
-	raft  *raft.Raft
-	store *raftboltdb.BoltStore
-	fsm   *fsm
+	opts    Options
+	raft    *raft.Raft
+	store   *raftboltdb.BoltStore
+	guarded *guardedStore
+	trans   *transport
+	stop    chan struct{}
+	stopped chan struct{}
 
 	mu struct {
 		sync.Mutex
-		published wire.Index    // the last index the listener has seen
-		changed   chan struct{} // closed and replaced when published rises
+		reign   wire.Term     // 0: not leading, or not ready to
+		changed chan struct{} // closed and replaced when reign changes
 	}
-	stop    chan struct{}
-	stopped chan struct{}
 }
 
-// Open starts raft on the directory. The node may have to wait for a leader: see [Quorum.WaitLeader].
+// Open starts raft on the directory.
 func Open(opts Options) (*Quorum, error) {
+	if opts.Election == 0 {
+		opts.Election = 750 * time.Millisecond
+	}
+	if opts.WriteDeadline == 0 {
+		opts.WriteDeadline = 5 * time.Second
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
 	store, err := raftboltdb.New(raftboltdb.Options{
 		Path: filepath.Join(opts.Dir, "raft.db"),
 		BoltOptions: &bolt.Options{
@@ -77,32 +94,38 @@ func Open(opts Options) (*Quorum, error) {
 		}
 		return nil, fmt.Errorf("open metadata log in %s: %w", opts.Dir, err)
 	}
-	q := &Quorum{opts: opts, store: store, stop: make(chan struct{}), stopped: make(chan struct{})}
-	q.mu.changed = make(chan struct{})
-	q.fsm = newFSM(opts.Fatal)
-	if err := q.startRaft(); err != nil {
-		return nil, errors.Join(err, store.Close())
+	var inner durableStore = store
+	if opts.wrap != nil {
+		inner = opts.wrap(store)
 	}
-	go q.publish()
+	q := &Quorum{opts: opts, store: store, guarded: guard(inner, opts.WriteDeadline, opts.Logger), stop: make(chan struct{}), stopped: make(chan struct{})}
+	q.mu.changed = make(chan struct{})
+	if err := q.startRaft(); err != nil {
+		return nil, errors.Join(err, q.guarded.close(), store.Close())
+	}
+	go q.watchReign()
 	return q, nil
 }
 
 func (q *Quorum) startRaft() error {
-	logger := hclog.New(&hclog.LoggerOptions{Name: "raft", Level: hclog.Warn, Output: slogWriter{q.opts.Logger}, DisableTime: true})
+	logger := hclog.New(&hclog.LoggerOptions{Name: "raft", Level: hclog.Warn, Output: &slogWriter{log: q.opts.Logger, said: map[string]time.Time{}}, DisableTime: true})
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(q.opts.Dir, 2, logger)
 	if err != nil {
 		return fmt.Errorf("open metadata snapshots in %s: %w", q.opts.Dir, err)
 	}
-	cached, err := raft.NewLogCache(512, q.store)
+	cached, err := raft.NewLogCache(512, q.guarded)
 	if err != nil {
 		return fmt.Errorf("metadata log cache: %w", err)
 	}
-	address := raft.ServerAddress(q.opts.ID.String() + "@" + q.opts.Address)
-	transport := newTransport(address)
+	address := memberAddress(q.opts.ID, q.opts.Address)
+	q.trans = newTransport(q.opts, address, logger)
 	cfg := raft.DefaultConfig()
 	cfg.LocalID = raft.ServerID(q.opts.ID.String())
 	cfg.Logger = logger
 	cfg.NoLegacyTelemetry = true
+	cfg.ShutdownOnRemove = false
+	cfg.HeartbeatTimeout, cfg.ElectionTimeout = q.opts.Election, q.opts.Election
+	cfg.LeaderLeaseTimeout = q.opts.Election * 2 / 3
 	cfg.CommitTimeout = 5 * time.Millisecond
 	cfg.MaxAppendEntries = 256
 	if q.opts.SnapshotThreshold > 0 {
@@ -112,51 +135,107 @@ func (q *Quorum) startRaft() error {
 		cfg.TrailingLogs = q.opts.TrailingLogs
 	}
 	if q.opts.Bootstrap {
-		err := raft.BootstrapCluster(cfg, cached, q.store, snapshots, transport, raft.Configuration{
+		err := raft.BootstrapCluster(cfg, cached, q.guarded, snapshots, q.trans, raft.Configuration{
 			Servers: []raft.Server{{Suffrage: raft.Voter, ID: cfg.LocalID, Address: address}},
 		})
 		if err != nil {
-			return fmt.Errorf("found the metadata quorum: %w", err)
+			return errors.Join(fmt.Errorf("found the metadata quorum: %w", err), q.trans.Close())
 		}
 	}
-	q.raft, err = raft.NewRaft(cfg, q.fsm, cached, q.store, snapshots, transport)
+	q.raft, err = raft.NewRaft(cfg, (*fsm)(q.opts.Replica), cached, q.guarded, snapshots, q.trans)
 	if err != nil {
-		return fmt.Errorf("start raft: %w", err)
+		return errors.Join(fmt.Errorf("start raft: %w", err), q.trans.Close())
 	}
 	servers := q.raft.GetConfiguration()
 	if err := servers.Error(); err != nil {
-		return fmt.Errorf("read the quorum's members: %w", err)
+		return errors.Join(fmt.Errorf("read the quorum's members: %w", err), q.raft.Shutdown().Error(), q.trans.Close())
 	}
 	if s := servers.Configuration().Servers; len(s) == 1 && s[0].ID == cfg.LocalID {
-		transport.campaign(cfg.LocalID)
+		q.trans.campaign(cfg.LocalID)
 	}
 	return nil
+}
+
+// watchReign notes when this node begins and ends to lead, and tells [Options.Reign].
+func (q *Quorum) watchReign() {
+	defer close(q.stopped)
+	tick := time.NewTicker(50 * time.Millisecond) // LeaderCh is one deep and overwrites; never rely on it alone
+	defer tick.Stop()
+	set := func(term wire.Term) {
+		q.mu.Lock()
+		old := q.mu.reign
+		q.mu.reign = term
+		if old != term {
+			close(q.mu.changed)
+			q.mu.changed = make(chan struct{})
+		}
+		q.mu.Unlock()
+		if old != term && q.opts.Reign != nil {
+			q.opts.Reign(term)
+		}
+	}
+	for {
+		term := q.Term()
+		switch leading := q.raft.State() == raft.Leader; {
+		case !leading || q.Reign() != 0 && q.Reign() != term:
+			set(0)
+		case q.Reign() == 0 && q.raft.Barrier(10*time.Second).Error() == nil && q.Term() == term:
+			set(term)
+			continue
+		}
+		select {
+		case <-q.stop:
+			set(0)
+			return
+		case <-q.raft.LeaderCh():
+		case <-tick.C:
+		}
+	}
+}
+
+// Reign returns the term in which this node leads and is ready to decide; 0 if it is not.
+func (q *Quorum) Reign() wire.Term {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.reign
 }
 
 // WaitLeader waits until this node leads, and has applied everything committed before.
 func (q *Quorum) WaitLeader(ctx context.Context) error {
 	for {
-		if q.raft.State() == raft.Leader {
-			if err := q.raft.Barrier(10 * time.Second).Error(); err == nil {
-				return q.waitPublished(ctx, wire.Index(q.fsm.applied.Load()))
-			}
+		q.mu.Lock()
+		reign, changed := q.mu.reign, q.mu.changed
+		q.mu.Unlock()
+		if reign != 0 {
+			return q.opts.Replica.WaitPublished(ctx, q.Image().Index())
 		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for leadership of the metadata quorum: %w", ctx.Err())
 		case <-q.stop:
 			return ErrNotLeader
-		case <-q.raft.LeaderCh():
-		case <-time.After(10 * time.Millisecond): // LeaderCh is one deep and overwrites; never rely on it alone
+		case <-changed:
 		}
 	}
+}
+
+// Barrier waits until everything that was proposed before is applied here. It fails if this node does not lead.
+func (q *Quorum) Barrier(ctx context.Context) error {
+	wait := 30 * time.Second
+	if t, ok := ctx.Deadline(); ok {
+		wait = time.Until(t)
+	}
+	if err := q.raft.Barrier(wait).Error(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	return q.opts.Replica.WaitPublished(ctx, q.Image().Index())
 }
 
 // Term returns the present raft term. A command must be decided under the term it is proposed with.
 func (q *Quorum) Term() wire.Term { return wire.Term(q.raft.CurrentTerm()) }
 
 // Image returns the newest applied metadata.
-func (q *Quorum) Image() *metadata.Image { return q.fsm.image.Load() }
+func (q *Quorum) Image() *metadata.Image { return q.opts.Replica.Image() }
 
 // Propose commits the command and waits until it is applied and the listener has seen it. It returns its index.
 func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (wire.Index, error) {
@@ -176,227 +255,37 @@ func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (wire.Index, e
 		return 0, err
 	}
 	index := wire.Index(f.Index())
-	return index, q.waitPublished(ctx, index)
+	if err := q.opts.Replica.WaitPublished(ctx, index); err != nil {
+		return index, fmt.Errorf("%w: committed at %d: %w", ErrUnknown, index, err)
+	}
+	return index, nil
 }
 
-// Voter is a member of the quorum as raft's configuration has it.
-type Voter struct {
-	ID      wire.UUID
-	Address string
-	Votes   bool
+// slogWriter passes raft's own lines on: errors as warnings, each kind of them now and then, since raft repeats them with every
+// attempt; the rest for debugging.
+type slogWriter struct {
+	log  *slog.Logger
+	mu   sync.Mutex
+	said map[string]time.Time // by the words before the particulars
 }
 
-// Status is what DescribeQuorum tells.
-type Status struct {
-	Leader      wire.UUID // zero: unknown
-	Term        wire.Term
-	Committed   wire.Index
-	LastIndex   wire.Index
-	Applied     wire.Index
-	Voters      []Voter
-	SelfLeads   bool
-	LastContact time.Duration // since the leader was last heard of; 0 on the leader
-}
+const sayAgain = 10 * time.Second
 
-// Status returns the quorum's present state as this node sees it.
-func (q *Quorum) Status() (Status, error) {
-	s := Status{
-		Term: q.Term(), Committed: wire.Index(q.raft.CommitIndex()), LastIndex: wire.Index(q.raft.LastIndex()),
-		Applied: wire.Index(q.fsm.applied.Load()), SelfLeads: q.raft.State() == raft.Leader,
-	}
-	_, leader := q.raft.LeaderWithID()
-	if leader != "" {
-		id, err := wire.ParseUUID(string(leader))
-		if err != nil {
-			return s, fmt.Errorf("raft server id: %w", err)
+func (w *slogWriter) Write(p []byte) (int, error) {
+	line := strings.TrimSpace(string(p))
+	level := slog.LevelDebug
+	if _, text, isError := strings.Cut(line, "[ERROR]"); isError {
+		kind, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(text), "raft: "), ":")
+		w.mu.Lock()
+		if now := time.Now(); now.Sub(w.said[kind]) > sayAgain {
+			w.said[kind] = now
+			level = slog.LevelWarn
 		}
-		s.Leader = id
+		w.mu.Unlock()
 	}
-	if !s.SelfLeads {
-		s.LastContact = time.Since(q.raft.LastContact())
-	}
-	f := q.raft.GetConfiguration()
-	if err := f.Error(); err != nil {
-		return s, fmt.Errorf("read the quorum's members: %w", err)
-	}
-	for _, server := range f.Configuration().Servers {
-		id, err := wire.ParseUUID(string(server.ID))
-		if err != nil {
-			return s, fmt.Errorf("raft server id: %w", err)
-		}
-		s.Voters = append(s.Voters, Voter{ID: id, Address: string(server.Address), Votes: server.Suffrage == raft.Voter})
-	}
-	return s, nil
-}
-
-// Close stops raft. Nothing is proposed or published after it returns.
-func (q *Quorum) Close() error {
-	close(q.stop)
-	err := q.raft.Shutdown().Error()
-	<-q.stopped
-	return errors.Join(err, q.store.Close())
-}
-
-// publish hands every image to the listener, in order.
-func (q *Quorum) publish() {
-	defer close(q.stopped)
-	for {
-		batch := q.fsm.take()
-		for _, c := range batch {
-			if q.opts.Listener != nil {
-				q.opts.Listener(c.image, c.records)
-			}
-			q.mu.Lock()
-			q.mu.published = c.image.Index()
-			close(q.mu.changed)
-			q.mu.changed = make(chan struct{})
-			q.mu.Unlock()
-		}
-		if len(batch) > 0 {
-			continue
-		}
-		select {
-		case <-q.fsm.wake:
-		case <-q.stop:
-			return
-		}
-	}
-}
-
-func (q *Quorum) waitPublished(ctx context.Context, index wire.Index) error {
-	for {
-		q.mu.Lock()
-		published, changed := q.mu.published, q.mu.changed
-		q.mu.Unlock()
-		if published >= index {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("%w: committed at %d, waiting for it to take effect here: %w", ErrUnknown, index, ctx.Err())
-		case <-q.stop:
-			return fmt.Errorf("%w: this node is stopping", ErrUnknown)
-		}
-	}
-}
-
-// slogWriter passes raft's own lines on.
-type slogWriter struct{ log *slog.Logger }
-
-func (w slogWriter) Write(p []byte) (int, error) {
-	if w.log != nil {
-		w.log.Warn("raft", "line", string(trimNewline(p)))
-	}
+	w.log.Log(context.Background(), level, "raft", "line", line)
 	return len(p), nil
 }
-
-func trimNewline(p []byte) []byte {
-	for len(p) > 0 && p[len(p)-1] == '\n' {
-		p = p[:len(p)-1]
-	}
-	return p
-}
-
-// change is one image to publish.
-type change struct {
-	image   *metadata.Image
-	records []metadata.Record
-}
-
-// fsm is raft's view of the metadata state. raft calls it from one goroutine.
-type fsm struct {
-	state   *metadata.State
-	image   atomic.Pointer[metadata.Image]
-	applied atomic.Uint64 // index of the last command applied
-	fatal   func(error)
-	failed  bool
-
-	wake chan struct{} // holds one token when pending is not empty
-	mu   struct {
-		sync.Mutex
-		pending []change
-	}
-}
-
-func newFSM(fatal func(error)) *fsm {
-	f := &fsm{state: metadata.NewState(), fatal: fatal, wake: make(chan struct{}, 1)}
-	f.image.Store(f.state.Image())
-	return f
-}
-
-// Apply implements raft.FSM. Its answer is nil or an error.
-func (f *fsm) Apply(l *raft.Log) any {
-	if f.failed {
-		return metadata.ErrUnknownRecord
-	}
-	c, err := metadata.DecodeCommand(l.Data)
-	if err != nil {
-		f.failed = true
-		err = fmt.Errorf("metadata log at index %d: %w", l.Index, err)
-		if f.fatal != nil {
-			f.fatal(err)
-		}
-		return err
-	}
-	applied, err := f.state.Apply(wire.Index(l.Index), wire.Term(l.Term), c)
-	if !applied {
-		c.Records = []metadata.Record{}
-	}
-	f.publish(c.Records)
-	if err != nil {
-		return err
-	}
-	return nil
-}
-
-func (f *fsm) publish(records []metadata.Record) {
-	image := f.state.Image()
-	f.image.Store(image)
-	f.applied.Store(uint64(image.Index()))
-	f.mu.Lock()
-	f.mu.pending = append(f.mu.pending, change{image, records})
-	f.mu.Unlock()
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (f *fsm) take() []change {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	batch := f.mu.pending
-	f.mu.pending = nil
-	return batch
-}
-
-// Snapshot implements raft.FSM. It is O(1): the image is copy-on-write.
-func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return fsmSnapshot{f.state.Snapshot()}, nil }
-
-// Restore implements raft.FSM.
-func (f *fsm) Restore(r io.ReadCloser) error {
-	state, err := metadata.ReadSnapshot(r)
-	if err = errors.Join(err, r.Close()); err != nil {
-		return err
-	}
-	f.state = state
-	f.publish(nil)
-	return nil
-}
-
-type fsmSnapshot struct{ snapshot *metadata.Snapshot }
-
-// Persist implements raft.FSMSnapshot; it runs beside Apply.
-func (s fsmSnapshot) Persist(sink raft.SnapshotSink) error {
-	if _, err := s.snapshot.WriteTo(sink); err != nil {
-		return errors.Join(err, sink.Cancel())
-	}
-	return sink.Close()
-}
-
-// Release implements raft.FSMSnapshot.
-func (s fsmSnapshot) Release() {}
 
 // Exists reports whether the directory holds a metadata log.
 func Exists(dir string) bool {

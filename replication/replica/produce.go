@@ -103,7 +103,7 @@ func (p *Partition) Append(w *ProduceWait, i int, acks Acks, a storage.Append) {
 		w.Refuse(i, code)
 		return
 	}
-	if acks == AcksAll && !p.enoughInSync() {
+	if !p.enoughInSync(acks) {
 		w.Refuse(i, wire.ErrNotEnoughReplicas)
 		return
 	}
@@ -121,10 +121,15 @@ func (p *Partition) Append(w *ProduceWait, i int, acks Acks, a storage.Append) {
 	p.acknowledge(w, i, acks, out.Appended.Last+1)
 }
 
-func (p *Partition) enoughInSync() bool {
+// enoughInSync reports whether enough replicas are in sync for such an append. Followers do not fetch yet: a partition with
+// several replicas has too few, whatever is asked, since the others would not get what is appended.
+func (p *Partition) enoughInSync(acks Acks) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.mu.leader == nil || p.mu.leader.InSync() >= min(p.Settings().MinInSync, p.mu.replicas)
+	if p.mu.leader != nil && p.mu.replicas > 1 {
+		return false
+	}
+	return acks != AcksAll || p.mu.leader == nil || p.mu.leader.InSync() >= min(p.Settings().MinInSync, p.mu.replicas)
 }
 
 // acknowledge registers a wait for offset; the marks may have reached it already.

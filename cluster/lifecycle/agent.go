@@ -1,0 +1,256 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/metadata/control"
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+// AgentOptions says how a broker keeps its place in the cluster.
+type AgentOptions struct {
+	Cluster      string
+	Registration metadata.RegisterBroker
+	// Register and Heartbeat reach the controller, wherever it is. A [*control.Refusal] is its answer; any other error
+	// means that it was not reached, and is tried again.
+	Register  func(context.Context, RegisterRequest) (RegisterAnswer, error)
+	Heartbeat func(context.Context, HeartbeatRequest) (HeartbeatAnswer, error)
+	Applied   func() wire.Index // the metadata that has taken effect here
+	LogEnd    func() wire.Index
+	Refused   func(error)   // the controller will have no more of this node, and waiting changes nothing
+	Interval  time.Duration // between heartbeats
+	Session   time.Duration // after which the controller fences a broker it does not hear
+	Log       *slog.Logger
+}
+
+// Agent is a broker's side of its registration: it registers, and sends heartbeats from then on.
+type Agent struct {
+	opts    AgentOptions
+	cancel  context.CancelFunc
+	stopped chan struct{}
+	poke    chan struct{}
+
+	ready    atomic.Bool  // the broker can serve once it is unfenced
+	answered atomic.Int64 // when the last heartbeat was, in nanoseconds since start
+	alive    atomic.Int64 // until when the session lasts, in nanoseconds since start
+	start    time.Time
+
+	mu struct {
+		sync.Mutex
+		registered RegisterAnswer
+		epoch      wire.BrokerEpoch // 0: not registered
+		answer     HeartbeatAnswer  // the last
+		shutdown   bool
+		refused    error
+		changed    chan struct{} // closed and replaced when any of these changes
+	}
+}
+
+// StartAgent begins to register.
+func StartAgent(o AgentOptions) *Agent {
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &Agent{opts: o, cancel: cancel, stopped: make(chan struct{}), poke: make(chan struct{}, 1), start: time.Now()}
+	a.mu.answer.Fenced = true
+	a.mu.changed = make(chan struct{})
+	go a.run(ctx)
+	return a
+}
+
+// Close ends the heartbeats.
+func (a *Agent) Close() {
+	a.cancel()
+	<-a.stopped
+}
+
+// Poke makes it send a heartbeat now, as when the controller has changed.
+func (a *Agent) Poke() {
+	select {
+	case a.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Alive reports whether the session lasts, counted from the sending of the last heartbeat that was answered: the
+// controller cannot have fenced this broker yet for its silence.
+func (a *Agent) Alive() bool { return int64(time.Since(a.start)) < a.alive.Load() }
+
+// Registered waits for the first registration. An error other than ctx's is the controller's refusal: it will not change
+// by waiting.
+func (a *Agent) Registered(ctx context.Context) (RegisterAnswer, error) {
+	for {
+		a.mu.Lock()
+		r, epoch, refused, changed := a.mu.registered, a.mu.epoch, a.mu.refused, a.mu.changed
+		a.mu.Unlock()
+		switch {
+		case refused != nil:
+			return r, refused
+		case epoch != 0:
+			return r, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return r, fmt.Errorf("wait for the controller: %w", ctx.Err())
+		}
+	}
+}
+
+// Unfenced says that the broker can serve, and waits until the controller has unfenced it.
+func (a *Agent) Unfenced(ctx context.Context) error {
+	a.ready.Store(true)
+	a.Poke()
+	return a.wait(ctx, "to be unfenced", func() bool { return !a.mu.answer.Fenced })
+}
+
+// unreached is how long a broker that stops waits for a controller that does not answer: the quorum may be gone for good.
+const unreached = 1500 * time.Millisecond
+
+// Shutdown asks the controller to move leaderships off this broker, and waits until it has, as long as it answers.
+func (a *Agent) Shutdown(ctx context.Context) error {
+	a.mu.Lock()
+	a.mu.shutdown = true
+	a.mu.Unlock()
+	a.answered.Store(int64(time.Since(a.start)))
+	a.Poke()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		for ctx.Err() == nil {
+			left := time.Duration(a.answered.Load()) + unreached - time.Since(a.start)
+			if left <= 0 {
+				cancel(errors.New("the controller does not answer"))
+				return
+			}
+			select {
+			case <-time.After(left):
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return a.wait(ctx, "to be let go", func() bool { return a.mu.answer.ShouldShutdown })
+}
+
+// wait waits for a state under a.mu.
+func (a *Agent) wait(ctx context.Context, what string, done func() bool) error {
+	for {
+		a.mu.Lock()
+		ok, refused, changed := done(), a.mu.refused, a.mu.changed
+		a.mu.Unlock()
+		switch {
+		case ok:
+			return nil
+		case refused != nil:
+			return refused
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait %s: %w", what, context.Cause(ctx))
+		case <-a.stopped:
+			return fmt.Errorf("wait %s: the node is stopping", what)
+		}
+	}
+}
+
+func (a *Agent) update(f func()) {
+	a.mu.Lock()
+	f()
+	close(a.mu.changed)
+	a.mu.changed = make(chan struct{})
+	a.mu.Unlock()
+}
+
+// retryFirst is the pause after a first failure and between heartbeats while the broker waits to be unfenced; it doubles up
+// to the heartbeat interval.
+const retryFirst = 20 * time.Millisecond
+
+func (a *Agent) run(ctx context.Context) {
+	defer close(a.stopped)
+	wait := retryFirst
+	var said time.Time
+	for {
+		again, err := a.step(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil && !again:
+			wait = a.opts.Interval
+		case err == nil:
+			wait = retryFirst
+		default:
+			wait = min(max(2*wait, retryFirst), a.opts.Interval, 500*time.Millisecond)
+			if time.Since(said) > 3*time.Second {
+				a.opts.Log.Info("the controller is not reached; trying on", "error", err)
+				said = time.Now()
+			}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-a.poke:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+func (a *Agent) refuse(err error) {
+	a.update(func() { a.mu.refused = err })
+	if a.opts.Refused != nil {
+		a.opts.Refused(err)
+	}
+}
+
+// step registers or sends one heartbeat. again says that the next should come soon.
+func (a *Agent) step(ctx context.Context) (again bool, err error) {
+	a.mu.Lock()
+	epoch, broker, shutdown, refused := a.mu.epoch, a.mu.registered.Broker, a.mu.shutdown, a.mu.refused
+	a.mu.Unlock()
+	if refused != nil {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(a.opts.Interval, time.Second))
+	defer cancel()
+	var refusal *control.Refusal
+	if epoch == 0 {
+		r, err := a.opts.Register(ctx, RegisterRequest{Cluster: a.opts.Cluster, Registration: a.opts.Registration})
+		switch {
+		case errors.As(err, &refusal):
+			a.refuse(refusal)
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+		a.opts.Registration.Broker = r.Broker
+		a.update(func() { a.mu.registered, a.mu.epoch = r, r.Epoch })
+		return true, nil
+	}
+	sent := time.Since(a.start)
+	answer, err := a.opts.Heartbeat(ctx, HeartbeatRequest{
+		Broker: broker, Epoch: epoch, Applied: a.opts.Applied(), LogEnd: a.opts.LogEnd(), WantUnfence: a.ready.Load() && !shutdown, WantShutdown: shutdown,
+	})
+	switch {
+	case errors.As(err, &refusal) && refusal.Code == wire.ErrBrokerIDNotRegistered:
+		a.refuse(fmt.Errorf("broker %d was removed from the cluster: stop this node, or join the cluster anew with an empty directory", broker))
+		return false, nil
+	case errors.As(err, &refusal) && refusal.Code == wire.ErrStaleBrokerEpoch:
+		a.opts.Log.Warn("the controller does not know this incarnation of the broker; registering anew", "error", refusal)
+		a.update(func() { a.mu.epoch, a.mu.answer = 0, HeartbeatAnswer{Fenced: true} })
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	a.answered.Store(int64(time.Since(a.start)))
+	if !answer.Fenced {
+		a.alive.Store(int64(sent + a.opts.Session))
+	}
+	a.update(func() { a.mu.answer = answer })
+	return answer.Soon || answer.Fenced && a.ready.Load() && !shutdown, nil
+}

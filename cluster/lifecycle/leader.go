@@ -1,0 +1,307 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/metadata/control"
+	"github.com/kraftgo/kraftgo/metadata/quorum"
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+// LeaderOptions says how the controller's part runs.
+type LeaderOptions struct {
+	Controller *Controller
+	Quorum     *quorum.Quorum
+	Self       wire.UUID // our directory
+	Session    time.Duration
+	Voters     int // wanted, where there are enough brokers
+	// Probe dials a broker at once and reports whether that incarnation is certainly dead: nothing listens at its
+	// address, or somebody else does.
+	Probe func(ctx context.Context, b *metadata.BrokerInfo) (dead bool)
+	Log   *slog.Logger
+	Now   func() time.Time
+}
+
+// Leader is what a node does while it is the controller: it keeps the brokers' sessions, fences who died, and keeps the
+// quorum in shape. It exists on every node, and works on one.
+type Leader struct {
+	opts LeaderOptions
+
+	mu       sync.Mutex // held for the sessions only, never over a change
+	sessions *sessions  // nil: not the controller
+
+	reign    context.CancelFunc // of the loop that runs; used by the goroutine that calls Reign alone
+	ended    chan struct{}
+	wake     chan struct{}
+	suspects chan wire.UUID // directories of brokers that may have died
+}
+
+// NewLeader returns a Leader that is told of its reign by [Leader.Reign].
+func NewLeader(o LeaderOptions) *Leader {
+	return &Leader{opts: o, wake: make(chan struct{}, 1), suspects: make(chan wire.UUID, 64)}
+}
+
+// Reign begins to work in a term, or ends for term 0. One goroutine calls it. It returns when what was before has ended.
+func (l *Leader) Reign(term wire.Term) {
+	if l.reign != nil {
+		l.reign()
+		<-l.ended
+		l.reign = nil
+	}
+	l.mu.Lock()
+	l.sessions = nil
+	if term != 0 {
+		l.sessions = newSessions(l.opts.Now(), l.opts.Session, l.opts.Quorum.Image())
+	}
+	l.mu.Unlock()
+	if term == 0 {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	l.reign, l.ended = cancel, make(chan struct{})
+	go l.run(ctx, l.ended)
+	// Who died together with the last controller is told by its silence only after a session; a look tells it now.
+	l.opts.Quorum.Image().Brokers(func(b *metadata.BrokerInfo) bool {
+		if !b.Fenced && b.Directory != l.opts.Self {
+			l.Suspect(b.Directory)
+		}
+		return true
+	})
+}
+
+// Suspect has a broker looked at at once: a connection of it broke, or gossip says that it is gone. Hints that come
+// faster than they can be looked at are dropped; sessions catch what they miss.
+func (l *Leader) Suspect(directory wire.UUID) {
+	select {
+	case l.suspects <- directory:
+	default:
+	}
+}
+
+func (l *Leader) run(ctx context.Context, ended chan struct{}) {
+	defer close(ended)
+	var probes sync.WaitGroup
+	defer probes.Wait()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case directory := <-l.suspects:
+			probes.Go(func() { l.probe(ctx, directory) })
+			continue
+		case <-l.wake:
+		case <-tick.C:
+		}
+		l.fence(ctx)
+		l.quorum(ctx)
+	}
+}
+
+func (l *Leader) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// probe looks whether a suspect is dead, and ends its session if it is.
+func (l *Leader) probe(ctx context.Context, directory wire.UUID) {
+	b := l.opts.Quorum.Image().BrokerByDirectory(directory)
+	if b == nil || b.Fenced || b.Directory == l.opts.Self {
+		return
+	}
+	if !l.opts.Probe(ctx, b) {
+		return
+	}
+	l.mu.Lock()
+	if l.sessions != nil {
+		l.sessions.lost(l.opts.Now(), b.Broker, b.Epoch)
+	}
+	l.mu.Unlock()
+	l.opts.Log.Info("broker is dead", "broker", b.Broker, "address", b.Internal)
+	l.poke()
+}
+
+// fence fences the brokers whose sessions have ended.
+func (l *Leader) fence(ctx context.Context) {
+	l.mu.Lock()
+	var expired []wire.BrokerID
+	if l.sessions != nil {
+		expired = l.sessions.expired(l.opts.Now(), l.opts.Quorum.Image())
+	}
+	l.mu.Unlock()
+	for _, id := range expired {
+		err := l.opts.Controller.Change(ctx, func(m *metadata.Image) []metadata.Record {
+			if !l.stillExpired(id, m) {
+				return nil
+			}
+			return control.Fence(m, id, false)
+		})
+		if err != nil {
+			if ctx.Err() == nil {
+				l.opts.Log.Warn("broker not fenced", "broker", id, "error", err)
+			}
+			return
+		}
+		l.opts.Log.Info("broker fenced", "broker", id, "reason", "its session ended")
+	}
+}
+
+// stillExpired looks again when the change is decided: a heartbeat may have come meanwhile.
+func (l *Leader) stillExpired(id wire.BrokerID, m *metadata.Image) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sessions == nil {
+		return false
+	}
+	b, n := m.Broker(id), l.sessions.of[id]
+	return b != nil && n != nil && n.epoch == b.Epoch && !n.until.After(l.opts.Now())
+}
+
+// quorum makes the next change of the quorum's membership, if one is due.
+func (l *Leader) quorum(ctx context.Context) {
+	status, err := l.opts.Quorum.Status()
+	if err != nil || !status.SelfLeads {
+		return
+	}
+	image := l.opts.Quorum.Image()
+	view := control.QuorumView{Target: l.opts.Voters, Self: l.opts.Self, LastIndex: status.LastIndex}
+	for _, m := range status.Members {
+		view.Seats = append(view.Seats, control.Seat{Directory: m.ID, Address: m.Address, Votes: m.Votes})
+	}
+	l.mu.Lock()
+	if l.sessions != nil {
+		view.Nodes = l.sessions.nodes(l.opts.Now(), image)
+	}
+	l.mu.Unlock()
+	step := control.NextQuorumStep(view)
+	if step == nil {
+		return
+	}
+	kind := map[control.QuorumStepKind]quorum.ChangeKind{
+		control.StageVoter: quorum.Stage, control.PromoteVoter: quorum.Promote, control.DemoteVoter: quorum.Demote, control.RemoveVoter: quorum.Remove,
+	}[step.Kind]
+	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err = l.opts.Quorum.Alter(bounded, quorum.Change{Kind: kind, ID: step.Directory, Address: step.Address}, status.Members)
+	if err != nil {
+		if ctx.Err() == nil {
+			l.opts.Log.Warn("quorum not changed", "step", kind.String(), "directory", step.Directory, "reason", step.Why, "error", err)
+		}
+		return
+	}
+	l.opts.Log.Info("quorum changed", "step", kind.String(), "directory", step.Directory, "address", step.Address, "reason", step.Why)
+	l.poke() // the next step may be due now
+}
+
+// Register serves a broker's registration.
+func (l *Leader) Register(ctx context.Context, r RegisterRequest) (RegisterAnswer, error) {
+	image := l.opts.Quorum.Image()
+	if have := image.ClusterID(); r.Cluster != have {
+		return RegisterAnswer{}, &control.Refusal{Code: wire.ErrInconsistentClusterID, Message: fmt.Sprintf("This is cluster %s, the node's directory is of cluster %s. Give it a seed of its own cluster, or join with a new directory.", have, r.Cluster)}
+	}
+	var refusal *control.Refusal
+	var id wire.BrokerID
+	err := l.opts.Controller.Change(ctx, func(m *metadata.Image) (records []metadata.Record) {
+		records, id, refusal = control.Register(m, r.Registration)
+		return records
+	})
+	if refusal != nil {
+		return RegisterAnswer{}, refusal
+	}
+	if err != nil {
+		return RegisterAnswer{}, err
+	}
+	b := l.opts.Quorum.Image().Broker(id)
+	if b == nil || b.Directory != r.Registration.Directory {
+		return RegisterAnswer{}, errors.New("another registration of this broker came in between; try again")
+	}
+	return RegisterAnswer{Broker: id, Epoch: b.Epoch}, nil
+}
+
+// Heartbeat serves a broker's heartbeat.
+func (l *Leader) Heartbeat(ctx context.Context, r HeartbeatRequest) (HeartbeatAnswer, error) {
+	image := l.opts.Quorum.Image()
+	b := image.Broker(r.Broker)
+	switch {
+	case b == nil:
+		return HeartbeatAnswer{}, &control.Refusal{Code: wire.ErrBrokerIDNotRegistered, Message: fmt.Sprintf("Broker %d is not registered.", r.Broker)}
+	case b.Epoch != r.Epoch:
+		return HeartbeatAnswer{}, &control.Refusal{Code: wire.ErrStaleBrokerEpoch, Message: fmt.Sprintf("Broker %d has epoch %d, the heartbeat has %d.", r.Broker, b.Epoch, r.Epoch)}
+	}
+	l.mu.Lock()
+	reigns := l.sessions != nil
+	if reigns {
+		l.sessions.beat(l.opts.Now(), r.Broker, r.Epoch, r.LogEnd)
+	}
+	l.mu.Unlock()
+	if !reigns {
+		return HeartbeatAnswer{}, quorum.ErrNotLeader
+	}
+	var err error
+	switch {
+	case r.WantShutdown && !b.Fenced:
+		err = l.opts.Controller.Change(ctx, func(m *metadata.Image) []metadata.Record {
+			if now := m.Broker(r.Broker); now == nil || now.Epoch != r.Epoch {
+				return nil
+			}
+			return control.Fence(m, r.Broker, true)
+		})
+	case r.WantUnfence && b.Fenced && !b.ShuttingDown && r.Applied >= wire.Index(b.Epoch):
+		err = l.opts.Controller.Change(ctx, func(m *metadata.Image) []metadata.Record {
+			if now := m.Broker(r.Broker); now == nil || now.Epoch != r.Epoch {
+				return nil
+			}
+			return control.Unfence(m, r.Broker)
+		})
+		l.poke() // it may be wanted in the quorum
+	}
+	if err != nil {
+		return HeartbeatAnswer{}, err
+	}
+	image = l.opts.Quorum.Image()
+	answer := HeartbeatAnswer{Applied: image.Index(), Fenced: true, Soon: l.staged(r.Broker, image)}
+	if b = image.Broker(r.Broker); b != nil && b.Epoch == r.Epoch {
+		answer.Fenced = b.Fenced
+		answer.ShouldShutdown = b.Fenced && r.WantShutdown
+	}
+	return answer, nil
+}
+
+// staged reports whether a broker is catching up to become a voter.
+func (l *Leader) staged(id wire.BrokerID, image *metadata.Image) bool {
+	status, err := l.opts.Quorum.Status()
+	b := image.Broker(id)
+	return err == nil && b != nil && slices.ContainsFunc(status.Members, func(m quorum.Member) bool { return m.ID == b.Directory && !m.Votes })
+}
+
+// LogEnd is how far a broker's raft log went at its last heartbeat.
+type LogEnd struct {
+	Index wire.Index
+	At    time.Time
+}
+
+// LogEnds returns what the brokers last said of their raft logs; nothing on a node that is not the controller.
+func (l *Leader) LogEnds() map[wire.BrokerID]LogEnd {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[wire.BrokerID]LogEnd{}
+	if l.sessions == nil {
+		return out
+	}
+	for id, n := range l.sessions.of {
+		if !n.beat.IsZero() {
+			out[id] = LogEnd{n.logEnd, n.beat}
+		}
+	}
+	return out
+}

@@ -1,0 +1,68 @@
+package control
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+func TestRegistrationTellsIdentitiesApart(t *testing.T) {
+	s := metadata.NewState()
+	index := wire.Index(0)
+	commit := func(records ...metadata.Record) {
+		t.Helper()
+		index++
+		if _, err := s.Apply(index, 1, metadata.Command{Term: 1, Records: records}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	register := func(r metadata.RegisterBroker) wire.BrokerID {
+		t.Helper()
+		records, id, refusal := Register(s.Image(), r)
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		commit(records...)
+		return id
+	}
+	a, b := wire.UUID{1}, wire.UUID{2}
+	if id := register(metadata.RegisterBroker{Broker: -1, Directory: a, Generation: 1, Nonce: 10}); id != 1 {
+		t.Fatalf("the first broker got id %d", id)
+	}
+	if id := register(metadata.RegisterBroker{Broker: 7, Directory: b, Generation: 1, Nonce: 20}); id != 7 {
+		t.Fatalf("an id that was asked for became %d", id)
+	}
+	if id := register(metadata.RegisterBroker{Broker: -1, Directory: a, Generation: 2, Nonce: 11}); id != 1 {
+		t.Fatalf("a restart that has forgotten its id got %d", id)
+	}
+	commit(Unfence(s.Image(), 1)...)
+	for _, c := range []struct {
+		r    metadata.RegisterBroker
+		says string
+	}{
+		{metadata.RegisterBroker{Broker: 1, Directory: a, Generation: 1, Nonce: 10}, "older copy of the directory"},
+		{metadata.RegisterBroker{Broker: 1, Directory: a, Generation: 2, Nonce: 99}, "two nodes run from copies of one directory"},
+		{metadata.RegisterBroker{Broker: 3, Directory: a, Generation: 3}, "A directory keeps its broker id: start it with 1"},
+		{metadata.RegisterBroker{Broker: 1, Directory: wire.UUID{3}, Generation: 1}, "registered from another directory and is alive"},
+	} {
+		if _, _, refusal := Register(s.Image(), c.r); refusal == nil || refusal.Code != wire.ErrDuplicateBrokerRegistration || !strings.Contains(refusal.Message, c.says) {
+			t.Errorf("%+v: %v", c.r, refusal)
+		}
+	}
+	if id := register(metadata.RegisterBroker{Broker: 7, Directory: wire.UUID{3}, Generation: 1}); id != 7 {
+		t.Fatalf("a new directory of a fenced broker got %d", id)
+	}
+	records, refusal := Unregister(s.Image(), 7)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	commit(records...)
+	if _, refusal := Unregister(s.Image(), 7); refusal == nil || refusal.Code != wire.ErrBrokerIDNotRegistered {
+		t.Fatalf("unregistered twice: %v", refusal)
+	}
+	if id := register(metadata.RegisterBroker{Broker: -1, Directory: wire.UUID{4}}); id != 8 {
+		t.Fatalf("the id of a broker that left was given again: %d", id)
+	}
+}

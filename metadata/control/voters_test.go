@@ -1,0 +1,203 @@
+package control
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+// apply executes a step as raft would.
+func applyStep(t *rapid.T, seats []Seat, s *QuorumStep) []Seat {
+	i := slices.IndexFunc(seats, func(x Seat) bool { return x.Directory == s.Directory })
+	switch s.Kind {
+	case StageVoter, PromoteVoter:
+		if i < 0 {
+			seats = append(seats, Seat{Directory: s.Directory})
+			i = len(seats) - 1
+		}
+		seats[i].Address = s.Address
+		seats[i].Votes = seats[i].Votes || s.Kind == PromoteVoter
+	case DemoteVoter:
+		if i < 0 || !seats[i].Votes {
+			t.Fatalf("demoted %s, which does not vote", s.Directory)
+		}
+		seats[i].Votes = false
+	case RemoveVoter:
+		if i < 0 {
+			t.Fatalf("removed %s, which is no member", s.Directory)
+		}
+		seats = slices.Delete(seats, i, i+1)
+	}
+	return seats
+}
+
+// From any quorum with a live majority, the steps end; on the way a live majority of voters is never lost; at the end
+// there are as many voters as there should be, all alive where enough are, on as many racks as possible, and nobody is
+// staged for nothing.
+func TestQuorumStepsConverge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 9).Draw(t, "brokers")
+		v := QuorumView{Target: rapid.SampledFrom([]int{1, 3, 5}).Draw(t, "target"), LastIndex: 1000}
+		alive := map[wire.UUID]bool{}
+		for i := range n {
+			node := QuorumNode{
+				Broker: wire.BrokerID(i + 1), Directory: wire.UUID{byte(i + 1)}, Rack: fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "rack")),
+				Address: fmt.Sprintf("h%d:1", i), LastIndex: 1000, Alive: time.Hour,
+			}
+			if i > 0 && rapid.IntRange(0, 3).Draw(t, "dead") == 0 {
+				node.Alive, node.Dead = 0, time.Hour
+			}
+			alive[node.Directory] = node.Alive > 0
+			v.Nodes = append(v.Nodes, node)
+		}
+		v.Self = wire.UUID{1}
+		v.Seats = []Seat{{Directory: v.Self, Address: "h0:1", Votes: true}}
+		for i := 1; i < n; i++ {
+			switch rapid.IntRange(0, 3).Draw(t, "seat") {
+			case 0:
+				v.Seats = append(v.Seats, Seat{wire.UUID{byte(i + 1)}, "h:old", true})
+			case 1:
+				v.Seats = append(v.Seats, Seat{wire.UUID{byte(i + 1)}, fmt.Sprintf("h%d:1", i), false})
+			}
+		}
+		if rapid.Bool().Draw(t, "stranger") {
+			v.Seats = append(v.Seats, Seat{wire.UUID{99}, "h99:1", rapid.Bool().Draw(t, "votes")})
+		}
+		majority := func() bool {
+			voters, live := 0, 0
+			for _, s := range v.Seats {
+				if s.Votes {
+					voters++
+					if alive[s.Directory] {
+						live++
+					}
+				}
+			}
+			return live > voters/2
+		}
+		if !majority() {
+			return // no leader could be there to decide
+		}
+		steps := 0
+		for {
+			step := NextQuorumStep(v)
+			if step == nil {
+				break
+			}
+			if steps++; steps > 60 {
+				t.Fatalf("no end: %+v after %+v", step, v.Seats)
+			}
+			if step.Directory == v.Self && (step.Kind == DemoteVoter || step.Kind == RemoveVoter) {
+				t.Fatalf("the leader turned itself out: %+v", step)
+			}
+			v.Seats = applyStep(t, v.Seats, step)
+			if !majority() {
+				t.Fatalf("after %+v no majority is alive: %+v", step, v.Seats)
+			}
+		}
+		checkQuorum(t, v, alive)
+	})
+}
+
+func checkQuorum(t *rapid.T, v QuorumView, alive map[wire.UUID]bool) {
+	want := max(1, (min(v.Target, len(v.Nodes))+1)/2*2-1)
+	racks, live := map[string]int{}, map[string]bool{}
+	livingNodes := 0
+	for _, n := range v.Nodes {
+		if alive[n.Directory] {
+			livingNodes++
+			live[n.Rack] = true
+		}
+	}
+	voters, deadVoters := 0, 0
+	for _, s := range v.Seats {
+		if !s.Votes {
+			continue
+		}
+		voters++
+		if !alive[s.Directory] {
+			deadVoters++
+		}
+		for _, n := range v.Nodes {
+			if n.Directory == s.Directory {
+				racks[n.Rack]++
+			}
+		}
+	}
+	if livingNodes >= want && (voters != want || deadVoters > 0) {
+		t.Fatalf("%d voters of which %d are dead, wanted are %d of %d living brokers: %+v", voters, deadVoters, want, livingNodes, v.Seats)
+	}
+	if livingNodes >= want && len(racks) < min(want, len(live)) {
+		t.Fatalf("voters on %d racks, %d are alive and %d voters: %+v", len(racks), len(live), want, v.Seats)
+	}
+	if livingNodes >= want && len(v.Seats) != voters {
+		t.Fatalf("somebody is staged for nothing: %+v", v.Seats)
+	}
+}
+
+// One node, then a second, then a third: the quorum stays at one until it can be three.
+func TestQuorumGrowsFromOneToThree(t *testing.T) {
+	node := func(i int) QuorumNode {
+		return QuorumNode{Broker: wire.BrokerID(i), Directory: wire.UUID{byte(i)}, Address: "h:1", Alive: time.Millisecond, LastIndex: 50}
+	}
+	v := QuorumView{Target: 3, Self: wire.UUID{1}, LastIndex: 50, Seats: []Seat{{wire.UUID{1}, "h:1", true}}, Nodes: []QuorumNode{node(1), node(2)}}
+	if s := NextQuorumStep(v); s != nil {
+		t.Fatalf("two brokers: %+v", s)
+	}
+	v.Nodes = append(v.Nodes, node(3))
+	for i, want := range []struct {
+		kind QuorumStepKind
+		id   byte
+	}{{StageVoter, 2}, {StageVoter, 3}, {PromoteVoter, 2}, {PromoteVoter, 3}} {
+		s := NextQuorumStep(v)
+		if s == nil || s.Kind != want.kind || s.Directory[0] != want.id {
+			t.Fatalf("step %d: %+v", i, s)
+		}
+		if s.Kind == StageVoter {
+			v.Seats = append(v.Seats, Seat{s.Directory, s.Address, false})
+			continue
+		}
+		for j := range v.Seats {
+			if v.Seats[j].Directory == s.Directory {
+				v.Seats[j].Votes = true
+			}
+		}
+	}
+	if s := NextQuorumStep(v); s != nil {
+		t.Fatalf("at three: %+v", s)
+	}
+}
+
+// A voter that has been gone for a moment keeps its seat; a spare must have the log before the dead one loses its vote.
+func TestADeadVoterIsReplacedInOrder(t *testing.T) {
+	v := QuorumView{Target: 3, Self: wire.UUID{1}, LastIndex: 5000}
+	for i := byte(1); i <= 4; i++ {
+		v.Nodes = append(v.Nodes, QuorumNode{Broker: wire.BrokerID(i), Directory: wire.UUID{i}, Address: "h:1", Alive: time.Hour, LastIndex: 5000})
+		if i < 4 {
+			v.Seats = append(v.Seats, Seat{wire.UUID{i}, "h:1", true})
+		}
+	}
+	v.Nodes[2].Alive, v.Nodes[2].Dead = 0, 5*time.Second
+	if s := NextQuorumStep(v); s != nil {
+		t.Fatalf("dead for five seconds: %+v", s)
+	}
+	v.Nodes[2].Dead = time.Minute
+	s := NextQuorumStep(v)
+	if s == nil || s.Kind != StageVoter || s.Directory[0] != 4 {
+		t.Fatalf("dead for a minute: %+v", s)
+	}
+	v.Seats = append(v.Seats, Seat{wire.UUID{4}, "h:1", false})
+	v.Nodes[3].LastIndex = 10
+	if s := NextQuorumStep(v); s != nil {
+		t.Fatalf("the spare has no log yet: %+v", s)
+	}
+	v.Nodes[3].LastIndex = 4990
+	if s = NextQuorumStep(v); s == nil || s.Kind != DemoteVoter || s.Directory[0] != 3 {
+		t.Fatalf("the spare has the log: %+v", s)
+	}
+}
