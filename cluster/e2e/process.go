@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,7 +57,9 @@ type process struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	dir    string
+	broker int32
 	client string
+	gossip string
 	admin  string
 	args   []string
 	prefix []string // words before the command's own, as a shell that joins a cgroup
@@ -74,17 +77,31 @@ func founded(t testing.TB, args ...string) *process {
 func foundedBy(t testing.TB, prefix []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, dir: filepath.Join(t.TempDir(), "n1"), args: args, prefix: prefix}
-	p.start("init", "--client", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--gossip", "127.0.0.1:0")
-	t.Cleanup(func() {
-		p.kill()
-		if t.Failed() {
-			t.Logf("kraftgo wrote:\n%s", p.stderr)
-		}
-	})
+	p.begin("init")
 	return p
 }
 
-var readyLine = regexp.MustCompile(`^ready cluster=(\S+) broker=(\d+) client=(\S+) internal=\S+ gossip=\S+ admin=(\S+)$`)
+// joined starts a new node that joins the cluster of another.
+func joined(t testing.TB, seed *process, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, dir: filepath.Join(t.TempDir(), "n"), args: args}
+	p.begin("join", "--seed", seed.gossip)
+	return p
+}
+
+// begin starts a new node on free ports, until the test ends.
+func (p *process) begin(command string, args ...string) {
+	p.t.Helper()
+	p.start(command, append(args, "--client", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--gossip", "127.0.0.1:0")...)
+	p.t.Cleanup(func() {
+		p.kill()
+		if p.t.Failed() {
+			p.t.Logf("broker %d wrote:\n%s", p.broker, p.stderr)
+		}
+	})
+}
+
+var readyLine = regexp.MustCompile(`^ready cluster=(\S+) broker=(\d+) client=(\S+) internal=\S+ gossip=(\S+) admin=(\S+)$`)
 
 func (p *process) start(command string, args ...string) {
 	p.t.Helper()
@@ -117,7 +134,12 @@ func (p *process) start(command string, args ...string) {
 	}()
 	select {
 	case m := <-ready:
-		p.client, p.admin = m[3], m[4]
+		p.client, p.gossip, p.admin = m[3], m[4], m[5]
+		id, err := strconv.ParseInt(m[2], 10, 32)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.broker = int32(id)
 	case <-p.exited:
 		p.t.Fatalf("kraftgo %s ended: %s", strings.Join(args, " "), p.stderr)
 	case <-time.After(60 * time.Second):
