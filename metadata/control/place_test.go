@@ -3,56 +3,9 @@ package control
 import (
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/wire"
 )
-
-// Whatever the brokers and racks: replicas of a partition are distinct brokers, on as many racks as there can be, and each
-// broker leads within one partition of an even share.
-func TestPlacementSpreads(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 9).Draw(t, "brokers")
-		racks := rapid.IntRange(1, 4).Draw(t, "racks")
-		var brokers []*metadata.BrokerInfo
-		rackOfID := map[wire.BrokerID]string{}
-		used := map[string]bool{}
-		for i := range n {
-			b := &metadata.BrokerInfo{RegisterBroker: metadata.RegisterBroker{Broker: wire.BrokerID(i + 1)}}
-			if r := rapid.IntRange(0, racks).Draw(t, "rack"); r > 0 {
-				name := string(rune('a' + r))
-				b.Rack = &name
-			}
-			rackOfID[b.Broker] = rackOf(b)
-			used[rackOf(b)] = true
-			brokers = append(brokers, b)
-		}
-		replicas := rapid.IntRange(1, n).Draw(t, "replicas")
-		count := rapid.IntRange(1, 40).Draw(t, "partitions")
-		first := rapid.IntRange(0, 20).Draw(t, "first")
-		leads := map[wire.BrokerID]int{}
-		for _, ids := range place(brokers, rapid.Uint64Range(0, 100).Draw(t, "seed"), first, count, replicas) {
-			seen, seenRacks := map[wire.BrokerID]bool{}, map[string]bool{}
-			for _, id := range ids {
-				if seen[id] {
-					t.Fatalf("broker %d twice in %v", id, ids)
-				}
-				seen[id] = true
-				seenRacks[rackOfID[id]] = true
-			}
-			if len(ids) != replicas || len(seenRacks) != min(replicas, len(used)) {
-				t.Fatalf("%v: %d replicas on %d racks of %d, want %d replicas", ids, len(ids), len(seenRacks), len(used), replicas)
-			}
-			leads[ids[0]]++
-		}
-		for i := range n {
-			if got := leads[wire.BrokerID(i+1)]; got < count/n || got > (count+n-1)/n {
-				t.Fatalf("broker %d leads %d of %d partitions on %d brokers", i+1, got, count, n)
-			}
-		}
-	})
-}
 
 func image(t *testing.T, records ...metadata.Record) *metadata.Image {
 	t.Helper()

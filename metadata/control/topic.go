@@ -215,7 +215,7 @@ func assignmentOf(m *metadata.Image, d Defaults, t NewTopic, live []*metadata.Br
 	if refusal := enoughBrokers(m, live, replicas); refusal != nil {
 		return nil, refusal
 	}
-	return place(live, t.Seed, 0, partitions, replicas), nil
+	return place(live, t.Seed, nil, partitions, replicas), nil
 }
 
 func enoughBrokers(m *metadata.Image, live []*metadata.BrokerInfo, replicas int) *Refusal {
@@ -326,7 +326,11 @@ func CreatePartitions(m *metadata.Image, d Defaults, q MorePartitions) ([]metada
 		if refusal := enoughBrokers(m, live, replicas); refusal != nil {
 			return nil, refusal
 		}
-		assignment = place(live, q.Seed, have, more, replicas)
+		existing := make([][]wire.BrokerID, have)
+		for i := range existing {
+			existing[i] = t.Partitions[i].Replicas
+		}
+		assignment = place(live, q.Seed, existing, more, replicas)
 	} else {
 		if len(assignment) != more {
 			return nil, refuse(wire.ErrInvalidReplicaAssignment, "Attempted to add %d additional partition(s), but only %d assignment(s) were specified.", more, len(assignment))
