@@ -31,6 +31,7 @@ type identity struct {
 	Directory  string            `json:"directory"`
 	Generation uint64            `json:"generation"`
 	Founded    bool              `json:"founded"` // or joined: the directory is that of a member
+	Rack       *string           `json:"rack,omitempty"`
 	Addresses  map[string]string `json:"addresses"`
 }
 

@@ -190,6 +190,9 @@ func (n *Node) openDirectory() (err error) {
 	}
 	n.nonce = binary.BigEndian.Uint64(nonce[:])
 	n.brokerID.Store(int32(n.identity.Broker))
+	if r := rack(n.config.Settings); r != nil {
+		n.identity.Rack = r // later starts need not say it again
+	}
 	n.settings = control.Settings{Broker: n.identity.Broker, Static: n.config.Settings}
 	return nil
 }
@@ -308,7 +311,9 @@ func (n *Node) bindCluster() (err error) {
 		return err
 	}
 	n.identity.Addresses["gossip"] = boundAddress(addr, n.gossipTCP.Addr().String())
-	n.gossipAddr, err = n.advertised("gossip")
+	if n.gossipAddr, err = n.advertised("gossip"); err == nil && n.gossipAddr != n.identity.Addresses["gossip"] {
+		n.identity.Addresses["advertise-gossip"] = n.gossipAddr // for tokens
+	}
 	return err
 }
 
@@ -422,7 +427,7 @@ func (n *Node) openQuorum() (err error) {
 	close(n.opened)
 	n.puller = feed.StartPuller(feed.PullerOptions{
 		Replica: n.replica, Store: store, Log: n.log, Sources: n.peers.sources,
-		Needed: func() bool { return !n.quorum.Follows(2 * time.Second) },
+		Needed: func() bool { return !n.quorum.Leads() },
 	})
 	if n.config.Found {
 		return n.found()
@@ -533,7 +538,7 @@ func (n *Node) joinGossip() error {
 // describe fills in what this node tells others of itself and what may change.
 func (n *Node) describe(m *gossip.Member) {
 	m.Broker = wire.BrokerID(n.brokerID.Load())
-	if r := rack(n.config.Settings); r != nil {
+	if r := n.identity.Rack; r != nil {
 		m.Rack = *r
 	}
 	m.Leading = n.quorum.Reign() != 0
@@ -543,7 +548,7 @@ func (n *Node) describe(m *gossip.Member) {
 // register begins this incarnation of the broker, fenced, and waits until its metadata is as new as that.
 func (n *Node) register() error {
 	r := metadata.RegisterBroker{
-		Broker: n.identity.Broker, Directory: n.directory, Generation: n.identity.Generation, Nonce: n.nonce, Rack: rack(n.config.Settings),
+		Broker: n.identity.Broker, Directory: n.directory, Generation: n.identity.Generation, Nonce: n.nonce, Rack: n.identity.Rack,
 		Internal: n.internalAddr, Gossip: n.gossipAddr,
 	}
 	for _, e := range n.endpoints {

@@ -434,8 +434,14 @@ type source struct {
 // sources returns whom to pull from, best first.
 func (p *peers) sources() []feed.Source {
 	var out []feed.Source
+	first, ok := p.controller()
+	if ok {
+		out = append(out, source{p, first})
+	}
 	for _, t := range p.known() {
-		out = append(out, source{p, t})
+		if t != first {
+			out = append(out, source{p, t})
+		}
 	}
 	return out
 }
@@ -536,15 +542,16 @@ func (p *peers) LogEnds() map[wire.BrokerID]api.LogEnd {
 	return out
 }
 
-// probe reports whether a broker's incarnation is certainly dead: nobody listens where it was, or somebody else does.
-func (p *peers) probe(ctx context.Context, b *metadata.BrokerInfo) bool {
+// probe reports whether a broker's incarnation lives. It is dead if nobody listens where it was, or somebody else does.
+func (p *peers) probe(ctx context.Context, b *metadata.BrokerInfo) (lives bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	c, err := internal.Dial(ctx, p.node.internalOptions(), b.Internal, internal.KindRPC, b.Directory)
-	if err != nil {
-		return errors.Is(err, errConnRefused) || errors.Is(err, internal.ErrNotWhoWasExpected)
+	switch {
+	case errors.Is(err, errConnRefused), errors.Is(err, internal.ErrNotWhoWasExpected):
+		return false, nil
+	case err != nil:
+		return false, err
 	}
-	same := c.Peer.Generation == int64(b.Generation)
-	_ = c.Close()
-	return !same
+	return c.Peer.Nonce == b.Nonce, c.Close()
 }

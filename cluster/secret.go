@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -53,6 +55,54 @@ func (t Token) String() string {
 		panic("cluster: a token does not encode: " + err.Error())
 	}
 	return tokenPrefix + base64.RawURLEncoding.EncodeToString(b)
+}
+
+// ReadToken makes a token from the data directory of a member. Without seeds it names the node's own gossip address, and
+// those of the nodes that it knows.
+func ReadToken(dir string, seeds []string) (t Token, err error) {
+	raw, err := readFile(filepath.Join(dir, "meta.json"))
+	if err != nil {
+		return t, fmt.Errorf("read the node's identity: %w", err)
+	}
+	id := &identity{}
+	if raw == nil {
+		return t, fmt.Errorf("data directory %s holds no node; give that of a node of the cluster", dir)
+	}
+	if err := json.Unmarshal(raw, id); err != nil {
+		return t, fmt.Errorf("%s is damaged: %w", filepath.Join(dir, "meta.json"), err)
+	}
+	t = Token{Cluster: id.Cluster, Seeds: seeds}
+	if len(seeds) == 0 {
+		t.Seeds = knownSeeds(dir, id)
+	}
+	if len(t.Seeds) == 0 {
+		return t, fmt.Errorf("the node in %s has not said yet where it gossips; start it once, or give --seed HOST:PORT", dir)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "secret")); err == nil {
+		if t.Secret, err = ReadSecret(filepath.Join(dir, "secret")); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// knownSeeds returns the gossip addresses that a data directory knows, its node's own first.
+func knownSeeds(dir string, id *identity) []string {
+	var out []string
+	if a := id.Addresses["advertise-gossip"]; a != "" {
+		out = append(out, a)
+	} else if a := id.Addresses["gossip"]; a != "" {
+		out = append(out, a)
+	}
+	var peers []struct{ Address string }
+	if b, err := os.ReadFile(filepath.Join(dir, "peers.json")); err == nil && json.Unmarshal(b, &peers) == nil {
+		for _, p := range peers {
+			if !slices.Contains(out, p.Address) && len(out) < 5 {
+				out = append(out, p.Address)
+			}
+		}
+	}
+	return out
 }
 
 // ParseToken is the inverse of [Token.String].

@@ -30,6 +30,7 @@ var handlers = []*handler{
 	offsetDeleteHandler,
 	byController(describeQuorumHandler),
 	describeClusterHandler,
+	byController(unregisterBrokerHandler),
 	describeProducersHandler,
 	listConfigResourcesHandler,
 	describeTopicPartitionsHandler,

@@ -103,6 +103,7 @@ type Listener struct {
 		handler   Handler
 		waiting   chan struct{} // closed when the handler is there
 		closed    bool
+		said      map[string]time.Time // when a refusal was logged
 	}
 	streams map[Kind]chan *Conn
 }
@@ -116,7 +117,7 @@ type incarnation struct {
 func Listen(l net.Listener, o Options) *Listener {
 	s := &Listener{opts: o.withDefaults(), net: l, stop: make(chan struct{}), streams: map[Kind]chan *Conn{KindRaft: make(chan *Conn)}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.mu.conns, s.mu.calls, s.mu.waiting = map[net.Conn]struct{}{}, map[incarnation]int{}, make(chan struct{})
+	s.mu.conns, s.mu.calls, s.mu.waiting, s.mu.said = map[net.Conn]struct{}{}, map[incarnation]int{}, make(chan struct{}), map[string]time.Time{}
 	s.running.Add(1)
 	go s.accept()
 	return s
@@ -237,7 +238,11 @@ func (s *Listener) open(c net.Conn) {
 	s.mu.strangers--
 	s.mu.Unlock()
 	if err != nil {
-		s.opts.Log.Warn("node refused", "listener", "internal", "peer", c.RemoteAddr(), "broker", peer.Broker, "reason", err)
+		level := slog.LevelDebug
+		if s.worthALine(peer, err) {
+			level = slog.LevelWarn
+		}
+		s.opts.Log.Log(s.ctx, level, "node refused", "listener", "internal", "peer", c.RemoteAddr(), "broker", peer.Broker, "reason", err)
 		s.forget(c)
 		_ = c.Close() // the reason is told
 		return
@@ -252,6 +257,25 @@ func (s *Listener) open(c net.Conn) {
 	case <-s.stop:
 		_ = conn.Close() // it is being given up
 	}
+}
+
+// sayAgain is when a refusal that goes on is logged again: a node that is refused tries on.
+const sayAgain = 30 * time.Second
+
+// worthALine reports whether a refusal was not logged lately.
+func (s *Listener) worthALine(peer Identity, why error) bool {
+	key := peer.Directory.String() + why.Error()
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.mu.said[key]) < sayAgain {
+		return false
+	}
+	if len(s.mu.said) > 1000 {
+		clear(s.mu.said)
+	}
+	s.mu.said[key] = now
+	return true
 }
 
 // counted notes a stream of calls until the function it returns is called.

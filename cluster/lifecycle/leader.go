@@ -22,9 +22,9 @@ type LeaderOptions struct {
 	Self       wire.UUID // our directory
 	Session    time.Duration
 	Voters     int // wanted, where there are enough brokers
-	// Probe dials a broker at once and reports whether that incarnation is certainly dead: nothing listens at its
-	// address, or somebody else does.
-	Probe func(ctx context.Context, b *metadata.BrokerInfo) (dead bool)
+	// Probe dials a broker at once. It reports whether that incarnation lives: it is certainly dead if nothing listens at
+	// its address, or somebody else does. An error means that it is not known.
+	Probe func(ctx context.Context, b *metadata.BrokerInfo) (lives bool, err error)
 	Log   *slog.Logger
 	Now   func() time.Time
 }
@@ -119,7 +119,7 @@ func (l *Leader) probe(ctx context.Context, directory wire.UUID) {
 	if b == nil || b.Fenced || b.Directory == l.opts.Self {
 		return
 	}
-	if !l.opts.Probe(ctx, b) {
+	if !l.certainlyDead(ctx, b) {
 		return
 	}
 	l.mu.Lock()
@@ -129,6 +129,27 @@ func (l *Leader) probe(ctx context.Context, directory wire.UUID) {
 	l.mu.Unlock()
 	l.opts.Log.Info("broker is dead", "broker", b.Broker, "address", b.Internal)
 	l.poke()
+}
+
+// probes is how often a suspect is dialled while the answer is unclear: a process that is being killed closes its
+// connections before its listener, which takes a connection more and resets it.
+const probes = 6
+
+// certainlyDead dials a suspect until it is clear whether it lives.
+func (l *Leader) certainlyDead(ctx context.Context, b *metadata.BrokerInfo) bool {
+	for try := range probes {
+		lives, err := l.opts.Probe(ctx, b)
+		if err == nil {
+			return !lives
+		}
+		l.opts.Log.Debug("a suspect gives no clear answer", "broker", b.Broker, "address", b.Internal, "error", err)
+		select {
+		case <-time.After(20 * time.Millisecond << try):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return false
 }
 
 // fence fences the brokers whose sessions have ended.
@@ -208,6 +229,15 @@ func (l *Leader) Register(ctx context.Context, r RegisterRequest) (RegisterAnswe
 	image := l.opts.Quorum.Image()
 	if have := image.ClusterID(); r.Cluster != have {
 		return RegisterAnswer{}, &control.Refusal{Code: wire.ErrInconsistentClusterID, Message: fmt.Sprintf("This is cluster %s, the node's directory is of cluster %s. Give it a seed of its own cluster, or join with a new directory.", have, r.Cluster)}
+	}
+	// An incarnation that lives keeps its place: a copy of its directory must not take it.
+	if old := image.BrokerByDirectory(r.Registration.Directory); old != nil && !old.Fenced && old.Nonce != r.Registration.Nonce && old.Directory != l.opts.Self {
+		switch lives, err := l.opts.Probe(ctx, old); {
+		case err != nil:
+			return RegisterAnswer{}, fmt.Errorf("another start of this directory, at %s, may be alive, and is waited for: %w", old.Internal, err)
+		case lives:
+			return RegisterAnswer{}, &control.Refusal{Code: wire.ErrDuplicateBrokerRegistration, Message: fmt.Sprintf("Broker %d runs from this directory already, at %s: this is a copy. Stop this one, remove the copy, and join it as a new node.", old.Broker, old.Internal)}
+		}
 	}
 	var refusal *control.Refusal
 	var id wire.BrokerID

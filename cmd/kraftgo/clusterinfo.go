@@ -12,7 +12,7 @@ import (
 func clusterCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "cluster",
-		Usage: "show brokers and the metadata quorum",
+		Usage: "show brokers, health and the metadata quorum; print a token for a new node",
 		Subcommands: []*cli.Command{
 			{
 				Name: "info", Usage: "show the cluster's id, controller and brokers", UsageText: "kraftgo cluster info [flags]",
@@ -25,6 +25,27 @@ func clusterCommand() *cli.Command {
 				Description: example("  kraftgo cluster quorum --format json"),
 				Flags:       connectionFlags(formatFlag()),
 				Action:      clusterQuorum,
+			},
+			{
+				Name: "members", Usage: "show every broker, fenced ones too (as 'node list')", UsageText: "kraftgo cluster members [flags]",
+				Description: example("  kraftgo cluster members -b 127.0.0.1:9092"),
+				Flags:       connectionFlags(formatFlag()),
+				Action:      nodeList,
+			},
+			{
+				Name: "health", Usage: "check the cluster; exit code 0 if it is well, 2 if not", UsageText: "kraftgo cluster health [flags]",
+				Description: example("  kraftgo cluster health || echo 'look after it'"),
+				Flags:       connectionFlags(formatFlag()),
+				Action:      clusterHealth,
+			},
+			{
+				Name: "token", Usage: "print what a new node needs to join, in one word", UsageText: "kraftgo cluster token --data DIR [--seed HOST:PORT]",
+				Description: example("  kraftgo join --data ./n4 --token $(kraftgo cluster token --data ./n1)") + "\n\nThe directory is that of any node of the cluster, running or not. The token has the cluster's secret in it.",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "data", Usage: "the data `DIR`ectory of a node"},
+					&cli.StringSliceFlag{Name: "seed", Usage: "a gossip address to put into the token, `HOST:PORT`; by default the node's own and those it knows"},
+				},
+				Action: clusterToken,
 			},
 		},
 	}
@@ -111,27 +132,10 @@ func clusterQuorum(c *cli.Context) error {
 		return err
 	}
 	return withSession(c, func(s *session) error {
-		const doing = "describe the quorum"
-		request := kmsg.NewPtrDescribeQuorumRequest()
-		topic := kmsg.NewDescribeQuorumRequestTopic()
-		topic.Topic = "__cluster_metadata"
-		topic.Partitions = append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
-		request.Topics = append(request.Topics, topic)
-		response, err := request.RequestWith(s.ctx, s.client)
+		out, err := s.quorum()
 		if err != nil {
-			return failed(doing, err)
+			return err
 		}
-		if err := kerr.ErrorForCode(response.ErrorCode); err != nil {
-			return failed(doing, err)
-		}
-		if len(response.Topics) != 1 || len(response.Topics[0].Partitions) != 1 {
-			return failed(doing, errors.New("the broker answered about no quorum"))
-		}
-		p := response.Topics[0].Partitions[0]
-		if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-			return failed(doing, err)
-		}
-		out := newQuorumSummary(p)
 		return printData(c, out, func(t *table) {
 			t.row("leader", out.Leader)
 			t.row("epoch", out.Epoch)
@@ -143,6 +147,31 @@ func clusterQuorum(c *cli.Context) error {
 			}
 		})
 	})
+}
+
+// quorum asks for the metadata quorum.
+func (s *session) quorum() (quorumSummary, error) {
+	const doing = "describe the quorum"
+	request := kmsg.NewPtrDescribeQuorumRequest()
+	topic := kmsg.NewDescribeQuorumRequestTopic()
+	topic.Topic = "__cluster_metadata"
+	topic.Partitions = append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
+	request.Topics = append(request.Topics, topic)
+	response, err := request.RequestWith(s.ctx, s.client)
+	if err == nil {
+		err = kerr.ErrorForCode(response.ErrorCode)
+	}
+	if err != nil {
+		return quorumSummary{Leader: -1}, failed(doing, err)
+	}
+	if len(response.Topics) != 1 || len(response.Topics[0].Partitions) != 1 {
+		return quorumSummary{Leader: -1}, failed(doing, errors.New("the broker answered about no quorum"))
+	}
+	p := response.Topics[0].Partitions[0]
+	if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+		return quorumSummary{Leader: -1}, failed(doing, err)
+	}
+	return newQuorumSummary(p), nil
 }
 
 func newQuorumSummary(p kmsg.DescribeQuorumResponseTopicPartition) quorumSummary {

@@ -24,7 +24,8 @@ type Source interface {
 type PullerOptions struct {
 	Replica *Replica
 	Store   *Store // closed by the Puller; nil: nothing is kept
-	// Needed reports whether to pull: not while raft brings everything. It is asked again and again.
+	// Needed reports whether to pull: not on the leader, whose raft has everything first. It is asked again and again, and
+	// after every answer: a leader must see the outcome of its own commands from raft.
 	Needed func() bool
 	// Sources returns whom to ask, best first.
 	Sources func() []Source
@@ -128,6 +129,9 @@ func (p *Puller) ask(ctx context.Context, s Source) error {
 	a, err := s.Fetch(ctx, image.Index(), maxFetch, p.opts.Wait)
 	if err != nil {
 		return err
+	}
+	if !p.opts.Needed() {
+		return nil
 	}
 	if a.Applied < image.Index() {
 		return fmt.Errorf("it has metadata up to %d, and we up to %d", a.Applied, image.Index())

@@ -65,6 +65,9 @@ func (q *Quorum) Leader() (wire.UUID, string, error) {
 // LastIndex returns the last index in this node's log, committed or not.
 func (q *Quorum) LastIndex() wire.Index { return wire.Index(q.raft.LastIndex()) }
 
+// Leads reports whether raft has this node for the leader; it may not be ready to decide yet ([Quorum.Reign]).
+func (q *Quorum) Leads() bool { return q.raft.State() == raft.Leader }
+
 // Follows reports whether raft brings this node everything: it leads, or it is a member that has heard of its leader
 // within the time given.
 func (q *Quorum) Follows(within time.Duration) bool {

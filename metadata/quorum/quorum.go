@@ -126,7 +126,9 @@ func (q *Quorum) startRaft() error {
 	cfg.ShutdownOnRemove = false
 	cfg.HeartbeatTimeout, cfg.ElectionTimeout = q.opts.Election, q.opts.Election
 	cfg.LeaderLeaseTimeout = q.opts.Election * 2 / 3
-	cfg.CommitTimeout = 5 * time.Millisecond
+	// Followers learn of a commit with the next entries, or after this time. Brokers do not wait for it: they pull commands
+	// from the leader as they are committed. Shorter, it would be an exchange with each follower as often.
+	cfg.CommitTimeout = q.opts.Election * 2 / 3
 	cfg.MaxAppendEntries = 256
 	if q.opts.SnapshotThreshold > 0 {
 		cfg.SnapshotThreshold = q.opts.SnapshotThreshold
@@ -262,7 +264,7 @@ func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (wire.Index, e
 }
 
 // slogWriter passes raft's own lines on: errors as warnings, each kind of them now and then, since raft repeats them with every
-// attempt; the rest for debugging.
+// attempt; the rest for debugging, and so what a member that is not reached leads to: the node tells who is dead.
 type slogWriter struct {
 	log  *slog.Logger
 	mu   sync.Mutex
@@ -271,13 +273,19 @@ type slogWriter struct {
 
 const sayAgain = 10 * time.Second
 
+// unreached are the errors that say no more than that another member is not there.
+var unreached = map[string]bool{
+	"failed to heartbeat to": true, "failed to appendEntries to": true, "failed to make requestVote RPC": true, "failed to make preVote RPC": true,
+	"failed to decode incoming command": true, "failed to flush response": true, "peer has newer term, stopping replication": true,
+}
+
 func (w *slogWriter) Write(p []byte) (int, error) {
 	line := strings.TrimSpace(string(p))
 	level := slog.LevelDebug
 	if _, text, isError := strings.Cut(line, "[ERROR]"); isError {
 		kind, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(text), "raft: "), ":")
 		w.mu.Lock()
-		if now := time.Now(); now.Sub(w.said[kind]) > sayAgain {
+		if now := time.Now(); now.Sub(w.said[kind]) > sayAgain && !unreached[kind] {
 			w.said[kind] = now
 			level = slog.LevelWarn
 		}
