@@ -257,6 +257,9 @@ func (p *peers) ask(ctx context.Context, t target, m internal.Method, body []byt
 		p.forget(t)
 		return nil, fmt.Errorf("%s: %w", t.Address, err)
 	}
+	if errors.Is(err, internal.ErrRefused) { // it knows a newer start of our directory: that does not change by waiting
+		return nil, &control.Refusal{Code: wire.ErrDuplicateBrokerRegistration, Message: err.Error()}
+	}
 	p.forget(t)
 	return nil, fmt.Errorf("%w: %w", errTryNext, err)
 }

@@ -38,7 +38,8 @@ var (
 	ErrOtherCluster      = errors.New("a node of another cluster")
 	ErrNotWhoWasExpected = errors.New("not the node that was expected")
 	ErrSecret            = errors.New("the cluster's secret does not match")
-	ErrRefused           = errors.New("refused")
+	ErrRefused           = errors.New("this node is refused")      // by the other
+	ErrUnwanted          = errors.New("the other node is refused") // by Options.Check here
 	ErrNotKraftgo        = errors.New("not a kraftgo internal listener")
 )
 
@@ -169,7 +170,11 @@ func (o *Options) dialHandshake(c net.Conn, k Kind, expect wire.UUID) (Identity,
 	if !hmac.Equal(proof, o.proof("acceptor", said)) || theirs.hasSecret != h.hasSecret {
 		return theirs.identity, fmt.Errorf("%w: it does not prove that it knows ours; all nodes need the same --secret-file", ErrSecret)
 	}
-	if s, why := o.judge(h, theirs, expect); s != accepted {
+	switch s, why := o.judge(h, theirs, expect); s {
+	case accepted:
+	case refused:
+		return theirs.identity, fmt.Errorf("%w: %s", ErrUnwanted, why)
+	default:
 		return theirs.identity, fmt.Errorf("%w: %s", statusErrors[s], why)
 	}
 	if _, err := c.Write(o.proof("dialler", said)); err != nil {

@@ -126,7 +126,7 @@ func TestRefusals(t *testing.T) {
 		"no secret there":     {func(o *Options) { o.Secret = nil }, nil, wire.UUID{1}, ErrSecret, "one of the two nodes has a secret", "has a secret"},
 		"no secret here":      {nil, func(o *Options) { o.Secret = nil }, wire.UUID{1}, ErrSecret, "one of the two nodes has a secret", "has a secret"},
 		"the acceptor checks": {picky, nil, wire.UUID{1}, ErrRefused, "broker 2 is an older copy", "broker 2 is an older copy"},
-		"the dialler checks":  {nil, picky, wire.UUID{1}, ErrRefused, "broker 1 is an older copy", ""},
+		"the dialler checks":  {nil, picky, wire.UUID{1}, ErrUnwanted, "broker 1 is an older copy", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, log := listen(t, as(1, c.acceptor))

@@ -13,15 +13,20 @@ import (
 	"github.com/kraftgo/kraftgo/cluster"
 )
 
-// Start runs a node until the test ends. settings lie over the defaults of tests.
-func Start(t testing.TB, settings map[string]string) *Node {
+// Start runs a node until the test ends. settings lie over the defaults of tests, and change may change anything.
+func Start(t testing.TB, settings map[string]string, change ...func(*cluster.Config)) *Node {
 	t.Helper()
 	n := &Node{t: t, dir: t.TempDir(), settings: map[string]string{
 		"listeners": "127.0.0.1:0", "admin.listener": "127.0.0.1:0", "internal.listener": "127.0.0.1:0", "gossip.listener": "127.0.0.1:0",
 		"group.initial.rebalance.delay.ms": "0", "offsets.topic.num.partitions": "4",
 	}}
 	maps.Copy(n.settings, settings)
-	n.start(func(c *cluster.Config) { c.Found = true })
+	n.start(func(c *cluster.Config) {
+		c.Found = true
+		for _, f := range change {
+			f(c)
+		}
+	})
 	t.Cleanup(n.Stop)
 	return n
 }
@@ -72,6 +77,18 @@ func (n *Node) Stop() {
 		n.t.Errorf("stop: %v", err)
 	}
 	n.node = nil
+}
+
+// Gossip returns the address that other nodes join through.
+func (n *Node) Gossip() string { return n.node.Address().Gossip }
+
+// Move starts the node, which was stopped, on other ports.
+func (n *Node) Move() {
+	n.t.Helper()
+	for _, name := range []string{"listeners", "admin.listener", "internal.listener", "gossip.listener"} {
+		n.settings[name] = "127.0.0.1:0"
+	}
+	n.start(func(*cluster.Config) {})
 }
 
 // Restart stops the node and starts it again, on the same addresses.
