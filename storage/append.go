@@ -209,9 +209,10 @@ func (l *Log) writeLocked(batches []byte, end wire.Offset) error {
 			}
 		}
 	}
-	// Readers take the end first and the size later, so that what they may read is always there.
-	s.size.Store(position + int64(len(batches)))
+	// Readers take the log's end, the size, and the segment's end, in this order: what they may read is there, and the
+	// segment's end covers the size, so that a read up to it gives nothing beyond.
 	s.end.Store(int64(end))
+	s.size.Store(position + int64(len(batches)))
 	l.bytes.Add(int64(len(batches)))
 	l.end.Store(int64(end))
 	if !l.mu.dirty {

@@ -59,7 +59,8 @@ func TestReadersAppenderAndSyncs(t *testing.T) {
 func follow(t *testing.T, l *Log, target wire.Offset) {
 	buf := make([]byte, 64<<10)
 	for at := wire.Offset(0); at < target; {
-		s, code, err := l.Read(at, 8<<10, l.End(), true)
+		upTo := l.End()
+		s, code, err := l.Read(at, 8<<10, upTo, true)
 		if code != 0 || err != nil {
 			t.Errorf("read %d: %v %v", at, code, err)
 			return
@@ -74,6 +75,10 @@ func follow(t *testing.T, l *Log, target wire.Offset) {
 			h, r, err := batch.Next(rest)
 			if err != nil || h.CheckCRC() != nil || h.BaseOffset() != at {
 				t.Errorf("at %d: offset %d, %v", at, h.BaseOffset(), err)
+				return
+			}
+			if h.NextOffset() > upTo {
+				t.Errorf("read up to %d, got a batch to %d", upTo, h.NextOffset())
 				return
 			}
 			at, rest = h.NextOffset(), r

@@ -172,7 +172,8 @@ func (l *Log) Read(from wire.Offset, maxBytes int, upTo wire.Offset, minOneBatch
 
 // readSegment is Read within one segment. found in an empty answer: the batch is here, but may not be given.
 func (l *Log) readSegment(s *segment, from wire.Offset, maxBytes int, upTo wire.Offset, minOne bool) (r Slice, err error) {
-	segmentEnd, size := s.endOffset(), s.size.Load()
+	size := s.size.Load()
+	segmentEnd := s.endOffset() // later than the size, which it then covers: see append
 	if from >= segmentEnd || size == 0 {
 		return r, nil
 	}
