@@ -68,7 +68,7 @@ type Node struct {
 	controller *lifecycle.Controller
 	leader     *lifecycle.Leader
 	agent      atomic.Pointer[lifecycle.Agent]
-	opened     chan struct{} // closed when quorum, controller and leader are there
+	opened     chan struct{} // closed when quorum, controller, leader and puller are there
 
 	apiBroker  atomic.Pointer[api.Broker] // nil: not serving yet
 	disk       *disk.Disk
@@ -424,11 +424,11 @@ func (n *Node) openQuorum() (err error) {
 		Controller: n.controller, Quorum: n.quorum, Self: n.directory, Session: n.milliseconds("broker.session.timeout.ms"),
 		Voters: int(n.settings.Int(emptyImage, "cluster.voters")), Probe: n.peers.probe, Log: n.log, Now: time.Now,
 	})
-	close(n.opened)
 	n.puller = feed.StartPuller(feed.PullerOptions{
 		Replica: n.replica, Store: store, Log: n.log, Sources: n.peers.sources,
 		Needed: func() bool { return !n.quorum.Leads() },
 	})
+	close(n.opened)
 	if n.config.Found {
 		return n.found()
 	}
@@ -457,6 +457,7 @@ func (n *Node) found() error {
 func (n *Node) reign(term wire.Term) {
 	<-n.opened
 	n.leader.Reign(term)
+	n.puller.Poke() // who leads need not pull, and who does not any more must
 	if term != 0 {
 		n.log.Info("this node is the controller", "term", term)
 	}

@@ -39,13 +39,14 @@ type Leader struct {
 
 	reign    context.CancelFunc // of the loop that runs; used by the goroutine that calls Reign alone
 	ended    chan struct{}
-	wake     chan struct{}
+	wake     chan struct{}  // a token: somebody may have to be fenced
+	changed  chan struct{}  // a token: the quorum may have to change
 	suspects chan wire.UUID // directories of brokers that may have died
 }
 
 // NewLeader returns a Leader that is told of its reign by [Leader.Reign].
 func NewLeader(o LeaderOptions) *Leader {
-	return &Leader{opts: o, wake: make(chan struct{}, 1), suspects: make(chan wire.UUID, 64)}
+	return &Leader{opts: o, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), suspects: make(chan wire.UUID, 64)}
 }
 
 // Reign begins to work in a term, or ends for term 0. One goroutine calls it. It returns when what was before has ended.
@@ -87,8 +88,10 @@ func (l *Leader) Suspect(directory wire.UUID) {
 
 func (l *Leader) run(ctx context.Context, ended chan struct{}) {
 	defer close(ended)
-	var probes sync.WaitGroup
-	defer probes.Wait()
+	var others sync.WaitGroup
+	defer others.Wait()
+	// A change of the quorum may take seconds, while a member does not answer: fencing must not wait for it.
+	others.Go(func() { l.tend(ctx) })
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -96,20 +99,37 @@ func (l *Leader) run(ctx context.Context, ended chan struct{}) {
 		case <-ctx.Done():
 			return
 		case directory := <-l.suspects:
-			probes.Go(func() { l.probe(ctx, directory) })
+			others.Go(func() { l.probe(ctx, directory) })
 			continue
 		case <-l.wake:
 		case <-tick.C:
 		}
 		l.fence(ctx)
+	}
+}
+
+// tend keeps the quorum in shape.
+func (l *Leader) tend(ctx context.Context) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.changed:
+		case <-tick.C:
+		}
 		l.quorum(ctx)
 	}
 }
 
+// poke has the loops look now.
 func (l *Leader) poke() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	for _, c := range []chan struct{}{l.wake, l.changed} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
 	}
 }
 
