@@ -2,6 +2,8 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,9 +42,16 @@ func refuses(t *testing.T, c cluster.Config, says ...string) {
 // copied copies a data directory that a node uses.
 func copied(t *testing.T, from string) string {
 	t.Helper()
-	to := filepath.Join(t.TempDir(), "copy")
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
+	to := ""
+	for try := 0; ; try++ { // the node that runs renames files while we copy
+		to = filepath.Join(t.TempDir(), "copy")
+		err := os.CopyFS(to, os.DirFS(from))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) || try == 50 {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Remove(filepath.Join(to, "kraftgo.lock")); err != nil {
 		t.Fatal(err)
