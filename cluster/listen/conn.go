@@ -98,8 +98,11 @@ func (c *Conn) read() {
 func (c *Conn) stopReading() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.mu.closing && len(c.mu.queue) > 0
+	return c.mu.closing && c.busyLocked()
 }
+
+// busyLocked reports whether answers are due: those being written are not in the queue any more.
+func (c *Conn) busyLocked() bool { return len(c.mu.queue) > 0 || c.mu.writer }
 
 func (c *Conn) readRequests() error {
 	source := frameSource{conn: c}
@@ -181,13 +184,14 @@ func (c *Conn) close() {
 	c.net.Close()
 	c.signal()
 	c.listener.forget(c)
+	c.listener.running.Done()
 }
 
 // finish makes the connection close once all that was read is answered.
 func (c *Conn) finish() {
 	c.mu.Lock()
 	c.mu.closing = true
-	idle := len(c.mu.queue) == 0
+	idle := !c.busyLocked()
 	c.mu.room.Broadcast()
 	c.mu.Unlock()
 	if idle {

@@ -106,7 +106,8 @@ func (s *Listener) admit(n net.Conn) {
 	s.mu.conns[c] = struct{}{}
 	s.mu.byIP[c.ip]++
 	s.observeLocked()
-	s.running.Add(1)
+	// One for the reader, and one until the connection is closed: it may start its writer after the reader has ended.
+	s.running.Add(2)
 	s.mu.Unlock()
 	go func() {
 		defer s.running.Done()
@@ -162,7 +163,7 @@ func (c *Conn) overdue(now time.Time) string {
 		return "a request did not come to its end in time"
 	}
 	c.mu.Lock()
-	busy := len(c.mu.queue) > 0
+	busy := c.busyLocked()
 	c.mu.Unlock()
 	if !busy && since(c.lastActive.Load()) > o.IdleTimeout {
 		return "idle (connections.max.idle.ms)"
