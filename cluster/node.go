@@ -72,6 +72,7 @@ type Node struct {
 
 	apiBroker  atomic.Pointer[api.Broker] // nil: not serving yet
 	disk       *disk.Disk
+	lossy      atomic.Bool // the start was, see [disk.Report], and the controller does not know it yet
 	partitions *replica.Manager
 	offsets    *kv.Store
 	groups     *runtime.Coordinator
@@ -108,7 +109,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	n.brokerID.Store(int32(wire.NoBroker))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	defer context.AfterFunc(ctx, n.cancel)()
-	for _, step := range []func() error{n.openDirectory, n.bindSockets, n.openQuorum, n.joinGossip, n.register, n.openPartitions, n.openGroups, n.serve} {
+	for _, step := range []func() error{n.openDirectory, n.bindSockets, n.openQuorum, n.joinGossip, n.openPartitions, n.register, n.openGroups, n.serve} {
 		if err := step(); err != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
@@ -550,7 +551,8 @@ func (n *Node) describe(m *gossip.Member) {
 func (n *Node) register() error {
 	r := metadata.RegisterBroker{
 		Broker: n.identity.Broker, Directory: n.directory, Generation: n.identity.Generation, Nonce: n.nonce, Rack: n.identity.Rack,
-		Internal: n.internalAddr, Gossip: n.gossipAddr,
+		Internal: n.internalAddr, Gossip: n.gossipAddr, LogDirs: []wire.UUID{n.disk.UUID()},
+		MinInSync: int32(n.settings.StaticInt("min.insync.replicas")), Replicated: n.settings.StaticText("log.durability") == "replicated",
 	}
 	for _, e := range n.endpoints {
 		host, port, err := net.SplitHostPort(e.advertise)
@@ -564,7 +566,7 @@ func (n *Node) register() error {
 		r.Endpoints = append(r.Endpoints, metadata.Endpoint{Listener: e.name, Host: host, Port: uint16(number)})
 	}
 	agent := lifecycle.StartAgent(lifecycle.AgentOptions{
-		Cluster: n.identity.Cluster, Registration: r, Register: n.peers.register, Heartbeat: n.peers.heartbeat,
+		Cluster: n.identity.Cluster, Registration: r, Damage: n.damage, Register: n.peers.register, Heartbeat: n.peers.heartbeat,
 		Applied: n.replica.Published, LogEnd: n.quorum.LastIndex, Log: n.log, Refused: n.fail,
 		Interval: n.milliseconds("broker.heartbeat.interval.ms"), Session: n.milliseconds("broker.session.timeout.ms"),
 	})
@@ -577,6 +579,7 @@ func (n *Node) register() error {
 	if err != nil {
 		return err
 	}
+	n.lossy.Store(false)
 	n.brokerID.Store(int32(registered.Broker))
 	n.settings.Broker = registered.Broker
 	if n.identity.Broker != registered.Broker || !n.identity.Founded {
@@ -589,6 +592,17 @@ func (n *Node) register() error {
 		return err
 	}
 	return n.replica.WaitPublished(n.ctx, wire.Index(registered.Epoch))
+}
+
+// damage tells which replicas the controller must not take for what they were.
+func (n *Node) damage() control.Damage {
+	d := control.Damage{Lossy: n.lossy.Load()}
+	for _, r := range n.disk.Replicas() {
+		if log := n.disk.Log(r.Key()); log != nil && log.Suspect() != "" {
+			d.Suspects = append(d.Suspects, r.Key())
+		}
+	}
+	return d
 }
 
 func (n *Node) milliseconds(setting string) time.Duration {
@@ -693,6 +707,7 @@ func (n *Node) openPartitions() error {
 		return err
 	}
 	n.disk = d
+	n.lossy.Store(report.Lossy)
 	for id, r := range report.Replicas {
 		if r.BytesCut > 0 || r.Suspect != "" {
 			n.log.Warn("log recovered", "topic", id.Topic, "partition", id.Partition, "cut_bytes", r.BytesCut, "suspect", r.Suspect)

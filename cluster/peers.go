@@ -30,6 +30,7 @@ const (
 	callRelay
 	callCreateTopics
 	callProducerIDs
+	callAlterPartition
 )
 
 // codeRefused marks an error between brokers that carries a [control.Refusal]; codeNotController one that carries the address
@@ -319,6 +320,8 @@ func (p *peers) serve(ctx context.Context, m internal.Method, body []byte) ([]by
 		return answering(ctx, body, n.leader.Register)
 	case callHeartbeat:
 		return answering(ctx, body, n.leader.Heartbeat)
+	case callAlterPartition:
+		return answering(ctx, body, n.leader.AlterPartition)
 	case callProducerIDs:
 		return answering(ctx, body, n.controller.AllocateProducerIDs)
 	case callCreateTopics:
@@ -371,6 +374,16 @@ func (p *peers) register(ctx context.Context, r lifecycle.RegisterRequest) (life
 
 func (p *peers) heartbeat(ctx context.Context, r lifecycle.HeartbeatRequest) (lifecycle.HeartbeatAnswer, error) {
 	return asking[lifecycle.HeartbeatRequest, lifecycle.HeartbeatAnswer](ctx, p, callHeartbeat, r)
+}
+
+// alterPartition has the controller change ISRs, and returns when the changes are seen here: whoever goes by an ISR that is smaller
+// now goes by the settings that the controller knew as well.
+func (p *peers) alterPartition(ctx context.Context, r lifecycle.AlterPartitionRequest) (lifecycle.AlterPartitionAnswer, error) {
+	answer, err := asking[lifecycle.AlterPartitionRequest, lifecycle.AlterPartitionAnswer](ctx, p, callAlterPartition, r)
+	if err != nil {
+		return answer, err
+	}
+	return answer, p.node.replica.WaitPublished(ctx, answer.Applied)
 }
 
 // CreateTopics has the controller create topics that are made by use, and waits until they are seen here.

@@ -122,7 +122,8 @@ func (g *RegisterBroker) appendTo(b []byte) []byte {
 	for _, d := range g.LogDirs {
 		b = wire.AppendUUID(b, d)
 	}
-	return wire.AppendString(wire.AppendString(b, g.Internal, true), g.Gossip, true)
+	b = wire.AppendString(wire.AppendString(b, g.Internal, true), g.Gossip, true)
+	return wire.AppendBool(wire.AppendInt32(b, g.MinInSync), g.Replicated)
 }
 
 func (g *RegisterBroker) decode(r *wire.Reader) {
@@ -139,6 +140,7 @@ func (g *RegisterBroker) decode(r *wire.Reader) {
 		g.LogDirs = append(g.LogDirs, r.UUID())
 	}
 	g.Internal, g.Gossip = r.String(true), r.String(true)
+	g.MinInSync, g.Replicated = r.Int32(), r.Bool()
 }
 
 // Type implements [Record].
@@ -185,7 +187,8 @@ func (p *PartitionRecord) appendTo(b []byte) []byte {
 	b = appendBrokers(b, p.ISR)
 	b = wire.AppendInt32(b, int32(p.Leader))
 	b = wire.AppendInt32(b, int32(p.LeaderEpoch))
-	return wire.AppendInt32(b, int32(p.Epoch))
+	b = wire.AppendInt32(b, int32(p.Epoch))
+	return appendBrokers(appendBrokers(appendBrokers(appendBrokers(b, p.Adding), p.Removing), p.ELR), p.LastKnownELR)
 }
 
 func (p *PartitionRecord) decode(r *wire.Reader) {
@@ -193,6 +196,7 @@ func (p *PartitionRecord) decode(r *wire.Reader) {
 	p.Replicas, p.ISR = readBrokers(r), readBrokers(r)
 	p.Leader = wire.BrokerID(r.Int32())
 	p.LeaderEpoch, p.Epoch = wire.LeaderEpoch(r.Int32()), wire.PartitionEpoch(r.Int32())
+	p.Adding, p.Removing, p.ELR, p.LastKnownELR = readBrokers(r), readBrokers(r), readBrokers(r), readBrokers(r)
 }
 
 // Type implements [Record].
@@ -203,12 +207,15 @@ func (p *PartitionChange) appendTo(b []byte) []byte {
 	b = wire.AppendInt32(b, int32(p.Partition))
 	b = appendBrokers(b, p.ISR)
 	b = wire.AppendInt32(b, int32(p.Leader))
-	return wire.AppendBool(b, p.BumpLeaderEpoch)
+	b = appendBrokers(wire.AppendBool(b, p.BumpLeaderEpoch), p.Replicas)
+	return appendBrokers(appendBrokers(appendBrokers(appendBrokers(b, p.Adding), p.Removing), p.ELR), p.LastKnownELR)
 }
 
 func (p *PartitionChange) decode(r *wire.Reader) {
 	p.Topic, p.Partition = r.UUID(), wire.Partition(r.Int32())
 	p.ISR, p.Leader, p.BumpLeaderEpoch = readBrokers(r), wire.BrokerID(r.Int32()), r.Bool()
+	p.Replicas = readBrokers(r)
+	p.Adding, p.Removing, p.ELR, p.LastKnownELR = readBrokers(r), readBrokers(r), readBrokers(r), readBrokers(r)
 }
 
 // Type implements [Record].

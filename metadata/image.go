@@ -32,8 +32,11 @@ type BrokerInfo struct {
 	RegisterBroker
 	Epoch        wire.BrokerEpoch
 	Fenced       bool
-	ShuttingDown bool
+	ShuttingDown bool // it asked to be let go: it leads nothing that another can lead, and is given nothing new
 }
+
+// Live reports whether the broker may be given something to lead or to hold.
+func (b *BrokerInfo) Live() bool { return !b.Fenced && !b.ShuttingDown }
 
 // Topic is a topic with its partitions, which are numbered from 0 without gaps. It never changes; a new one replaces it.
 type Topic struct {
@@ -42,14 +45,27 @@ type Topic struct {
 	Partitions []PartitionInfo // by number
 }
 
-// PartitionInfo is a partition's registration.
+// PartitionInfo is a partition's registration. At all times ISR, ELR and LastKnownELR have no broker in common and are part
+// of Replicas, as are Adding and Removing, which have none in common either; a leader is in the ISR.
 type PartitionInfo struct {
-	Replicas    []wire.BrokerID // the first is the preferred leader
-	ISR         []wire.BrokerID
-	Leader      wire.BrokerID // or NoBroker
+	Replicas    []wire.BrokerID // the first is the preferred leader; those being added and removed are among them
+	ISR         []wire.BrokerID // empty: no leader, and the next comes from ELR
+	Leader      wire.BrokerID   // or NoBroker
 	LeaderEpoch wire.LeaderEpoch
 	Epoch       wire.PartitionEpoch
+
+	// Adding and Removing are a reassignment under way: it is over when those have joined the ISR, and these are gone then.
+	Adding, Removing []wire.BrokerID
+	// ELR are the eligible leader replicas of KIP-966: out of the ISR, yet known to hold all that was committed, since the
+	// watermark stands still while the ISR is smaller than min.insync.replicas.
+	ELR []wire.BrokerID
+	// LastKnownELR are those that were in one of the two and lost data, or may have. When both are empty, the best of these
+	// is looked for.
+	LastKnownELR []wire.BrokerID
 }
+
+// Reassigning reports whether a reassignment is under way.
+func (p *PartitionInfo) Reassigning() bool { return len(p.Adding)+len(p.Removing) > 0 }
 
 type resourceConfig struct {
 	resource Resource
@@ -83,6 +99,24 @@ func (m *Image) clone() *Image {
 	c := *m
 	c.brokers, c.byName, c.byID, c.configs = m.brokers.Clone(), m.byName.Clone(), m.byID.Clone(), m.configs.Clone()
 	return &c
+}
+
+// With returns the image that a command of these records would leave, for decisions on what follows from it. A broker that
+// they register has the epoch of the next index there, whatever it becomes.
+func (m *Image) With(records ...Record) *Image {
+	s := State{image: *m, fresh: map[wire.TopicID]struct{}{}}
+	s.image.brokers, s.image.byName, s.image.byID, s.image.configs = copyOf(m.brokers), copyOf(m.byName), copyOf(m.byID), copyOf(m.configs)
+	for _, r := range records {
+		s.apply(m.index+1, r)
+	}
+	return &s.image
+}
+
+// copyOf returns a copy of a tree that others may be reading and copying: Clone notes in its receiver that the nodes are shared,
+// which must not be written here, nor need be, since an image's trees never change.
+func copyOf[T any](t *btree.BTreeG[T]) *btree.BTreeG[T] {
+	own := *t
+	return own.Clone()
 }
 
 // Index returns the index of the last command in the image; 0 for none.
@@ -129,11 +163,18 @@ func (m *Image) Broker(id wire.BrokerID) *BrokerInfo {
 // Brokers calls f for every registered broker by id until it returns false.
 func (m *Image) Brokers(f func(*BrokerInfo) bool) { m.brokers.Ascend(f) }
 
-// Live returns the brokers that are not fenced, by id.
-func (m *Image) Live() []*BrokerInfo {
+// Unfenced returns the brokers that are not fenced, by id; Live returns those of them that are not about to stop.
+func (m *Image) Unfenced() []*BrokerInfo {
+	return m.brokersThat(func(b *BrokerInfo) bool { return !b.Fenced })
+}
+
+// Live returns the brokers that may be given something to lead or to hold, by id.
+func (m *Image) Live() []*BrokerInfo { return m.brokersThat((*BrokerInfo).Live) }
+
+func (m *Image) brokersThat(are func(*BrokerInfo) bool) []*BrokerInfo {
 	var out []*BrokerInfo
 	m.brokers.Ascend(func(b *BrokerInfo) bool {
-		if !b.Fenced {
+		if are(b) {
 			out = append(out, b)
 		}
 		return true
@@ -200,6 +241,7 @@ func (m *Image) Records() []Record {
 			out = append(out, &PartitionRecord{
 				Topic: t.ID, Partition: wire.Partition(i), Replicas: p.Replicas, ISR: p.ISR,
 				Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Epoch: p.Epoch,
+				Adding: p.Adding, Removing: p.Removing, ELR: p.ELR, LastKnownELR: p.LastKnownELR,
 			})
 		}
 		return true

@@ -54,6 +54,11 @@ type RegisterBroker struct {
 	LogDirs    []wire.UUID
 	Internal   string // host:port where other brokers reach it
 	Gossip     string // host:port of its gossip
+
+	// What its configuration file says of settings on which elections depend; the controller must know what the leaders go
+	// by, and each goes by its own file.
+	MinInSync  int32 // min.insync.replicas; 0 stands for 1
+	Replicated bool  // log.durability=replicated
 }
 
 // BrokerState fences or unfences a broker, or notes that it is shutting down.
@@ -90,16 +95,23 @@ type PartitionRecord struct {
 	Leader      wire.BrokerID
 	LeaderEpoch wire.LeaderEpoch
 	Epoch       wire.PartitionEpoch
+
+	Adding, Removing  []wire.BrokerID // see [PartitionInfo], as for the next two
+	ELR, LastKnownELR []wire.BrokerID
 }
 
-// PartitionChange changes a partition's leader and ISR. The partition epoch rises by one; the leader epoch rises by
-// one if BumpLeaderEpoch says so.
+// PartitionChange is what a partition's registration becomes; all fields but Replicas replace what was. The partition
+// epoch rises by one; the leader epoch rises by one if BumpLeaderEpoch says so.
 type PartitionChange struct {
 	Topic           wire.TopicID
 	Partition       wire.Partition
 	ISR             []wire.BrokerID
 	Leader          wire.BrokerID
 	BumpLeaderEpoch bool
+
+	Replicas          []wire.BrokerID // nil: as they are
+	Adding, Removing  []wire.BrokerID
+	ELR, LastKnownELR []wire.BrokerID
 }
 
 // RemoveTopic deletes a topic and its settings. Its id is never used again.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/kraftgo/kraftgo/wire"
 )
@@ -25,11 +24,15 @@ type State struct {
 	requests map[RequestID]struct{}
 	order    []RequestID
 	next     int
+
+	// fresh are the topics whose partitions were copied for the present command, and which no image has yet: its further
+	// changes are made in place. Without it, a change of all partitions of a topic would take quadratic time.
+	fresh map[wire.TopicID]struct{}
 }
 
 // NewState returns the state before the first command.
 func NewState() *State {
-	return &State{image: emptyImage(), requests: map[RequestID]struct{}{}}
+	return &State{image: emptyImage(), requests: map[RequestID]struct{}{}, fresh: map[wire.TopicID]struct{}{}}
 }
 
 // Image returns the present state as an image that never changes.
@@ -48,6 +51,7 @@ func (s *State) Apply(index wire.Index, term wire.Term, c Command) (applied bool
 	if !c.Request.IsZero() && !s.remember(c.Request) {
 		return false, nil
 	}
+	clear(s.fresh)
 	for _, r := range c.Records {
 		s.apply(index, r)
 	}
@@ -86,6 +90,7 @@ func (s *State) apply(index wire.Index, r Record) {
 		m.brokers.Delete(s.mustBroker(r.Broker))
 	case *TopicRecord:
 		s.putTopic(&Topic{Name: r.Name, ID: r.ID})
+		s.fresh[r.ID] = struct{}{}
 	case *PartitionRecord:
 		s.applyPartition(r)
 	case *PartitionChange:
@@ -140,13 +145,24 @@ func (s *State) applyPartition(r *PartitionRecord) {
 	if int(r.Partition) != len(old.Partitions) {
 		panic(fmt.Sprintf("metadata: partition %d of %s after %d partitions", r.Partition, old.Name, len(old.Partitions)))
 	}
-	// Appending may write behind the old slice's end, where no image looks.
-	t := *old
+	t := s.ownTopic(old, 1)
 	t.Partitions = append(t.Partitions, PartitionInfo{
 		Replicas: r.Replicas, ISR: r.ISR, Leader: r.Leader, LeaderEpoch: r.LeaderEpoch, Epoch: r.Epoch,
+		Adding: r.Adding, Removing: r.Removing, ELR: r.ELR, LastKnownELR: r.LastKnownELR,
 	})
-	s.putTopic(&t)
 	s.image.partitions++
+}
+
+// ownTopic returns the topic for writing; more is how many partitions are about to be added.
+func (s *State) ownTopic(t *Topic, more int) *Topic {
+	if _, mine := s.fresh[t.ID]; mine {
+		return t
+	}
+	s.fresh[t.ID] = struct{}{}
+	own := *t
+	own.Partitions = append(make([]PartitionInfo, 0, len(t.Partitions)+more), t.Partitions...)
+	s.putTopic(&own)
+	return &own
 }
 
 func (s *State) applyPartitionChange(r *PartitionChange) {
@@ -154,15 +170,16 @@ func (s *State) applyPartitionChange(r *PartitionChange) {
 	if r.Partition < 0 || int(r.Partition) >= len(old.Partitions) {
 		panic(fmt.Sprintf("metadata: change of partition %d of %s, which has %d", r.Partition, old.Name, len(old.Partitions)))
 	}
-	t := *old
-	t.Partitions = slices.Clone(t.Partitions)
+	t := s.ownTopic(old, 0)
 	p := &t.Partitions[r.Partition]
-	p.ISR, p.Leader = r.ISR, r.Leader
+	if r.Replicas != nil {
+		p.Replicas = r.Replicas
+	}
+	p.ISR, p.Leader, p.Adding, p.Removing, p.ELR, p.LastKnownELR = r.ISR, r.Leader, r.Adding, r.Removing, r.ELR, r.LastKnownELR
 	p.Epoch++
 	if r.BumpLeaderEpoch {
 		p.LeaderEpoch++
 	}
-	s.putTopic(&t)
 }
 
 func (s *State) applyConfig(r *ConfigRecord) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -37,12 +38,18 @@ func (w *world) draw(t *rapid.T) Record {
 		}
 		topic = rapid.SampledFrom(ids).Draw(t, "topic")
 	}
+	brokers := func(name string) []wire.BrokerID {
+		if list := rapid.SliceOfNDistinct(rapid.Map(rapid.Int32Range(0, 4), func(n int32) wire.BrokerID { return wire.BrokerID(n) }), 0, 3, rapid.ID).Draw(t, name); len(list) > 0 {
+			return list
+		}
+		return nil
+	}
 	value := rapid.SampledFrom([]*string{nil, new(string)}).Draw(t, "value")
 	switch k := rapid.IntRange(0, 9).Draw(t, "kind"); {
 	case k == 0:
 		rack := "r"
 		w.brokers[broker] = true
-		return &RegisterBroker{Broker: broker, Directory: id(), Generation: 3, Nonce: 1 << 63, Internal: "h:1", Gossip: "h:2", Rack: &rack, Endpoints: []Endpoint{{"PLAINTEXT", "h", 9092, 0}}, LogDirs: []wire.UUID{id()}}
+		return &RegisterBroker{Broker: broker, Directory: id(), Generation: 3, Nonce: 1 << 63, Internal: "h:1", Gossip: "h:2", Rack: &rack, Endpoints: []Endpoint{{"PLAINTEXT", "h", 9092, 0}}, LogDirs: []wire.UUID{id()}, MinInSync: 2, Replicated: rapid.Bool().Draw(t, "replicated")}
 	case k == 1 && w.brokers[broker]:
 		return &BrokerState{Broker: broker, Epoch: 1, Fenced: rapid.Bool().Draw(t, "fenced")}
 	case k == 2 && w.brokers[broker]:
@@ -50,10 +57,12 @@ func (w *world) draw(t *rapid.T) Record {
 		return &UnregisterBroker{Broker: broker}
 	case k == 3 && !topic.IsZero():
 		w.topics[topic]++
-		return &PartitionRecord{Topic: topic, Partition: wire.Partition(w.topics[topic] - 1), Replicas: []wire.BrokerID{broker}, ISR: []wire.BrokerID{broker}, Leader: broker}
+		return &PartitionRecord{Topic: topic, Partition: wire.Partition(w.topics[topic] - 1), Replicas: []wire.BrokerID{broker}, ISR: []wire.BrokerID{broker}, Leader: broker,
+			Adding: brokers("adding"), Removing: brokers("removing"), ELR: brokers("elr"), LastKnownELR: brokers("last known")}
 	case k == 4 && !topic.IsZero() && w.topics[topic] > 0:
 		p := rapid.IntRange(0, w.topics[topic]-1).Draw(t, "partition")
-		return &PartitionChange{Topic: topic, Partition: wire.Partition(p), ISR: []wire.BrokerID{broker}, Leader: wire.NoBroker, BumpLeaderEpoch: true}
+		return &PartitionChange{Topic: topic, Partition: wire.Partition(p), ISR: brokers("isr"), Leader: wire.NoBroker, BumpLeaderEpoch: rapid.Bool().Draw(t, "bump"),
+			Replicas: brokers("replicas"), Adding: brokers("adding"), Removing: brokers("removing"), ELR: brokers("elr"), LastKnownELR: brokers("last known")}
 	case k == 5 && !topic.IsZero():
 		delete(w.topics, topic)
 		return &RemoveTopic{Topic: topic}
@@ -85,6 +94,7 @@ func TestReplayAndSnapshotEqualLive(t *testing.T) {
 		live, replayed, restored := NewState(), NewState(), NewState()
 		n := rapid.IntRange(1, 60).Draw(t, "commands")
 		snapshotAt := rapid.IntRange(1, n).Draw(t, "snapshot")
+		var imagined []byte
 		for i := 1; i <= n; i++ {
 			c := Command{Term: 1, Request: wire.UUID{0xff, byte(i)}}
 			for range rapid.IntRange(1, 3).Draw(t, "records") {
@@ -99,10 +109,18 @@ func TestReplayAndSnapshotEqualLive(t *testing.T) {
 			if !reflect.DeepEqual(decoded, c) {
 				t.Fatalf("decoded %+v, want %+v", decoded, c)
 			}
+			if with := before.With(decoded.Records...); with.Index() != before.Index() {
+				t.Fatalf("an image to plan with has index %d", with.Index())
+			} else {
+				imagined = encodeAll(with.Records())
+			}
 			for _, s := range []*State{live, replayed, restored} {
 				if ok, err := s.Apply(wire.Index(i), 1, decoded); !ok || err != nil {
 					t.Fatalf("command %d: %v %v", i, ok, err)
 				}
+			}
+			if !bytes.Equal(imagined, encodeAll(live.Image().Records())) {
+				t.Fatalf("command %d made another image than the one that it was planned with", i)
 			}
 			if !bytes.Equal(beforeRecords, encodeAll(before.Records())) {
 				t.Fatalf("command %d changed an image taken before it", i)
@@ -170,6 +188,40 @@ func TestEveryFlippedByteOfASnapshotIsFound(t *testing.T) {
 	for n := range good {
 		if _, err := ReadSnapshot(bytes.NewReader(good[:n])); err == nil {
 			t.Errorf("cut to %d bytes: no error", n)
+		}
+	}
+}
+
+// A command that changes every partition of a topic copies it once.
+func TestOneCommandCopiesATopicOnce(t *testing.T) {
+	const n = 2000
+	topic := wire.UUID{1}
+	c := Command{Term: 1, Records: []Record{&TopicRecord{Name: "t", ID: topic}}}
+	for i := range n {
+		c.Records = append(c.Records, &PartitionRecord{Topic: topic, Partition: wire.Partition(i), Replicas: []wire.BrokerID{1}, Leader: 1})
+	}
+	s := NewState()
+	apply := func(index wire.Index) {
+		if _, err := s.Apply(index, 1, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(1)
+	before := s.Image()
+	c.Records = nil
+	for i := range n {
+		c.Records = append(c.Records, &PartitionChange{Topic: topic, Partition: wire.Partition(i), Leader: 2, BumpLeaderEpoch: true})
+	}
+	var start, end runtime.MemStats
+	runtime.ReadMemStats(&start)
+	apply(2)
+	runtime.ReadMemStats(&end)
+	if bytes := end.TotalAlloc - start.TotalAlloc; bytes > 10<<20 { // a copy has half a megabyte
+		t.Errorf("%d bytes allocated for a command of %d changes", bytes, n)
+	}
+	for i := range n {
+		if old, now := before.Topic("t").Partitions[i], s.Image().Topic("t").Partitions[i]; old.Leader != 1 || old.Epoch != 0 || now.Leader != 2 || now.Epoch != 1 {
+			t.Fatalf("partition %d was %+v, is %+v", i, old, now)
 		}
 	}
 }

@@ -140,7 +140,7 @@ func (b *Broker) alterAll(r *listen.Request, validateOnly bool, list []alteratio
 		if validateOnly {
 			return nil
 		}
-		return all
+		return append(all, control.FollowSettings(image, all)...)
 	}
 	if fault := b.change(r, 30_000, decide); fault != nil {
 		for i := range list {

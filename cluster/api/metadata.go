@@ -30,7 +30,7 @@ var metadataHandler = handle(message.KeyMetadata, func(b *Broker, r *listen.Requ
 	if m.IncludeClusterAuthorizedOperations {
 		a.ClusterAuthorizedOperations = clusterOperations
 	}
-	for _, i := range image.Live() {
+	for _, i := range image.Unfenced() {
 		if e, ok := listenerEndpoint(i, r.Listener()); ok {
 			a.Brokers = append(a.Brokers, message.MetadataResponseBroker{NodeID: i.Broker, Host: e.Host, Port: int32(e.Port), Rack: i.Rack})
 		}

@@ -18,6 +18,7 @@ import (
 type AgentOptions struct {
 	Cluster      string
 	Registration metadata.RegisterBroker
+	Damage       func() control.Damage // of this broker's replicas, as they are now
 	// Register and Heartbeat reach the controller, wherever it is. A [*control.Refusal] is its answer; any other error
 	// means that it was not reached, and is tried again.
 	Register  func(context.Context, RegisterRequest) (RegisterAnswer, error)
@@ -220,7 +221,10 @@ func (a *Agent) step(ctx context.Context) (again bool, err error) {
 	defer cancel()
 	var refusal *control.Refusal
 	if epoch == 0 {
-		r, err := a.opts.Register(ctx, RegisterRequest{Cluster: a.opts.Cluster, Registration: a.opts.Registration})
+		damage := a.opts.Damage()
+		r, err := a.opts.Register(ctx, RegisterRequest{
+			Cluster: a.opts.Cluster, Registration: a.opts.Registration, Lossy: damage.Lossy, Suspects: damage.Suspects,
+		})
 		switch {
 		case errors.As(err, &refusal):
 			a.refuse(refusal)

@@ -262,7 +262,7 @@ func (l *Leader) Register(ctx context.Context, r RegisterRequest) (RegisterAnswe
 	var refusal *control.Refusal
 	var id wire.BrokerID
 	err := l.opts.Controller.Change(ctx, func(m *metadata.Image) (records []metadata.Record) {
-		records, id, refusal = control.Register(m, r.Registration)
+		records, id, refusal = control.Register(m, r.Registration, control.Damage{Lossy: r.Lossy, Suspects: r.Suspects})
 		return records
 	})
 	if refusal != nil {
@@ -276,6 +276,23 @@ func (l *Leader) Register(ctx context.Context, r RegisterRequest) (RegisterAnswe
 		return RegisterAnswer{}, errors.New("another registration of this broker came in between; try again")
 	}
 	return RegisterAnswer{Broker: id, Epoch: b.Epoch}, nil
+}
+
+// AlterPartition serves a leader's wish for other ISRs, in one change of the metadata.
+func (l *Leader) AlterPartition(ctx context.Context, r AlterPartitionRequest) (answer AlterPartitionAnswer, err error) {
+	var refusal *control.Refusal
+	err = l.opts.Controller.Change(ctx, func(m *metadata.Image) (records []metadata.Record) {
+		records, answer.Partitions, refusal = control.AlterPartition(m, r.Broker, r.Epoch, r.Partitions)
+		return records
+	})
+	switch {
+	case refusal != nil:
+		return AlterPartitionAnswer{}, refusal
+	case err != nil:
+		return AlterPartitionAnswer{}, err
+	}
+	answer.Applied = l.opts.Quorum.Image().Index()
+	return answer, nil
 }
 
 // Heartbeat serves a broker's heartbeat.

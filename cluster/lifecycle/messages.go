@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/metadata/control"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -9,6 +10,8 @@ import (
 type RegisterRequest struct {
 	Cluster      string
 	Registration metadata.RegisterBroker // Broker -1: the controller chooses
+	Lossy        bool                    // what was on no disk when the machine went down is gone
+	Suspects     []wire.TopicIDPartition // replicas that are damaged, or missing
 }
 
 // RegisterAnswer gives the broker its id and its epoch.
@@ -33,4 +36,25 @@ type HeartbeatAnswer struct {
 	ShouldShutdown bool
 	Applied        wire.Index // of the controller
 	Soon           bool       // the next heartbeat is wanted soon: the end of the raft log decides something
+}
+
+// AlterPartitionRequest asks for other ISRs of partitions that the broker leads. Leaders send it to the controller.
+type AlterPartitionRequest struct {
+	Broker     wire.BrokerID
+	Epoch      wire.BrokerEpoch
+	Partitions []AlterPartition
+}
+
+// AlterPartition and ISRMember are the wish for one partition; AlteredPartition is what became of it.
+type (
+	AlterPartition   = control.AlterISR
+	ISRMember        = control.ISRMember
+	AlteredPartition = control.AlteredISR
+)
+
+// AlterPartitionAnswer tells for each partition, in the order of the request, what became of it. A request of an incarnation that
+// is not the present one gets a [*control.Refusal] with STALE_BROKER_EPOCH instead.
+type AlterPartitionAnswer struct {
+	Partitions []AlteredPartition
+	Applied    wire.Index // the metadata that has the changes
 }

@@ -24,10 +24,17 @@ func Found(clusterID string, features map[string]int16) []metadata.Record {
 	return records
 }
 
+// Damage is what a broker found of its replicas when it started.
+type Damage struct {
+	Lossy    bool                    // records that were on no disk are gone: the machine went down since they came
+	Suspects []wire.TopicIDPartition // damaged, or missing
+}
+
 // Register plans the registration of a broker's new incarnation, fenced, and returns its id: the one that is asked for,
-// the one its directory has, or a new one. The partitions that its old incarnation led lose their leader in the same
-// command.
-func Register(m *metadata.Image, r metadata.RegisterBroker) ([]metadata.Record, wire.BrokerID, *Refusal) {
+// the one its directory has, or a new one. In the same command the partitions that its old incarnation led get other leaders, and
+// its replicas that lost records, or may have, are no more taken for what they were: a suspect one never is, those of topics that
+// acknowledge from the page cache after a lossy start, and all of them when the log directory is another one.
+func Register(m *metadata.Image, r metadata.RegisterBroker, found Damage) ([]metadata.Record, wire.BrokerID, *Refusal) {
 	known := m.BrokerByDirectory(r.Directory)
 	switch {
 	case known != nil && r.Broker >= 0 && known.Broker != r.Broker:
@@ -45,20 +52,48 @@ func Register(m *metadata.Image, r metadata.RegisterBroker) ([]metadata.Record, 
 	if old != nil && old.Directory != r.Directory && !old.Fenced {
 		return nil, 0, refuse(wire.ErrDuplicateBrokerRegistration, "Broker %d is registered from another directory and is alive. Give this node another broker id.", r.Broker)
 	}
-	records := []metadata.Record{&r}
-	if old != nil && (!old.Fenced || old.Directory != r.Directory) {
-		records = append(records, electAway(m, r.Broker)...)
-	}
-	return records, r.Broker, nil
+	return append([]metadata.Record{&r}, reborn(m, old, r, found)...), r.Broker, nil
 }
 
-// Unregister plans that a broker leaves the cluster for good. It must not be alive, and hold no replica.
+// reborn plans what the registration r, which takes the place of old (nil: of none), means for partitions.
+func reborn(m *metadata.Image, old *metadata.BrokerInfo, r metadata.RegisterBroker, found Damage) []metadata.Record {
+	id := r.Broker
+	e := newElectorate(m.With(&r))
+	lower := e.minInSync < newElectorate(m).minInSync
+	emptied := old != nil && (old.Directory != r.Directory || len(old.LogDirs) > 0 && !slices.ContainsFunc(old.LogDirs, func(d wire.UUID) bool { return slices.Contains(r.LogDirs, d) }))
+	if !lower && (old == nil || old.Fenced && !emptied && !found.Lossy && len(found.Suspects) == 0) {
+		return nil
+	}
+	suspects := make(map[wire.TopicIDPartition]bool, len(found.Suspects))
+	for _, s := range found.Suspects {
+		suspects[s] = true
+	}
+	return e.sweep(func(t *metadata.Topic, i wire.Partition, p *metadata.PartitionInfo) (target, bool) {
+		want := asIs(p)
+		counts := slices.Contains(p.ISR, id) || slices.Contains(p.ELR, id)
+		if counts {
+			want.isr = without(p.ISR, []wire.BrokerID{id})
+			if emptied || suspects[wire.TopicIDPartition{Topic: t.ID, Partition: i}] || found.Lossy && e.replicatedOf(t.Name) {
+				want.lost = []wire.BrokerID{id}
+			}
+		}
+		return want, counts || lower && len(p.ELR) > 0
+	})
+}
+
+// Unregister plans that a broker leaves the cluster for good. Its replicas stay assigned, and count for lost.
 func Unregister(m *metadata.Image, id wire.BrokerID) ([]metadata.Record, *Refusal) {
 	b := m.Broker(id)
 	if b == nil {
 		return nil, refuse(wire.ErrBrokerIDNotRegistered, "Broker ID %d is not currently registered", id)
 	}
-	return append(electAway(m, id), &metadata.UnregisterBroker{Broker: id, Epoch: b.Epoch}), nil
+	gone := &metadata.UnregisterBroker{Broker: id, Epoch: b.Epoch}
+	one := []wire.BrokerID{id}
+	return append([]metadata.Record{gone}, newElectorate(m.With(gone)).sweep(func(_ *metadata.Topic, _ wire.Partition, p *metadata.PartitionInfo) (target, bool) {
+		want := asIs(p)
+		want.isr, want.lost = without(p.ISR, one), one
+		return want, slices.Contains(p.ISR, id) || slices.Contains(p.ELR, id)
+	})...), nil
 }
 
 // Unfence plans that a caught-up broker takes part: it is unfenced, and leads what it can lead.
@@ -67,65 +102,27 @@ func Unfence(m *metadata.Image, id wire.BrokerID) []metadata.Record {
 	if b == nil || !b.Fenced {
 		return nil
 	}
-	records := []metadata.Record{&metadata.BrokerState{Broker: id, Epoch: b.Epoch}}
-	m.Topics(func(t *metadata.Topic) bool {
-		for i := range t.Partitions {
-			p := &t.Partitions[i]
-			if p.Leader == wire.NoBroker && slices.Contains(p.ISR, id) {
-				records = append(records, &metadata.PartitionChange{
-					Topic: t.ID, Partition: wire.Partition(i), ISR: p.ISR, Leader: id, BumpLeaderEpoch: true,
-				})
-			}
-		}
-		return true
-	})
-	return records
+	state := &metadata.BrokerState{Broker: id, Epoch: b.Epoch}
+	return append([]metadata.Record{state}, newElectorate(m.With(state)).sweep(func(_ *metadata.Topic, _ wire.Partition, p *metadata.PartitionInfo) (target, bool) {
+		return asIs(p), p.Leader == wire.NoBroker && slices.Contains(p.Replicas, id)
+	})...)
 }
 
-// Fence plans that a broker takes no part any more. shutdown says that it asked for it.
+// Fence plans that a broker takes no part any more. shutdown says that it asked for it. It leaves every ISR; where that leaves
+// fewer than min.insync.replicas it stays eligible, since no watermark moves without it: so the last of an ISR is not in it any
+// more, and the only one that can be elected.
 func Fence(m *metadata.Image, id wire.BrokerID, shutdown bool) []metadata.Record {
 	b := m.Broker(id)
 	if b == nil || b.Fenced {
 		return nil
 	}
-	return append(electAway(m, id), &metadata.BrokerState{Broker: id, Epoch: b.Epoch, Fenced: true, ShuttingDown: shutdown})
-}
-
-// electAway moves leaderships off a broker that goes: to the first other live replica in the ISR, else to nobody. The
-// last member of an ISR stays in it, since it alone is known to hold what was acknowledged.
-func electAway(m *metadata.Image, gone wire.BrokerID) []metadata.Record {
-	var records []metadata.Record
-	m.Topics(func(t *metadata.Topic) bool {
-		for i := range t.Partitions {
-			p := &t.Partitions[i]
-			if !slices.Contains(p.ISR, gone) {
-				continue
-			}
-			isr := slices.DeleteFunc(slices.Clone(p.ISR), func(id wire.BrokerID) bool { return id == gone })
-			if len(isr) == 0 {
-				isr = p.ISR
-			}
-			c := &metadata.PartitionChange{Topic: t.ID, Partition: wire.Partition(i), ISR: isr, Leader: p.Leader}
-			if p.Leader == gone {
-				c.Leader, c.BumpLeaderEpoch = nextLeader(m, p.Replicas, isr, gone), true
-			}
-			records = append(records, c)
-		}
-		return true
-	})
-	return records
-}
-
-func nextLeader(m *metadata.Image, replicas, isr []wire.BrokerID, gone wire.BrokerID) wire.BrokerID {
-	for _, id := range replicas {
-		if id == gone || !slices.Contains(isr, id) {
-			continue
-		}
-		if b := m.Broker(id); b != nil && !b.Fenced {
-			return id
-		}
-	}
-	return wire.NoBroker
+	state := &metadata.BrokerState{Broker: id, Epoch: b.Epoch, Fenced: true, ShuttingDown: shutdown}
+	one := []wire.BrokerID{id}
+	return append([]metadata.Record{state}, newElectorate(m.With(state)).sweep(func(_ *metadata.Topic, _ wire.Partition, p *metadata.PartitionInfo) (target, bool) {
+		want := asIs(p)
+		want.isr = without(p.ISR, one)
+		return want, slices.Contains(p.ISR, id)
+	})...)
 }
 
 // AllocateProducerIDs plans a block of producer ids for a broker, and returns its first.

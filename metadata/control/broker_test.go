@@ -20,7 +20,7 @@ func TestRegistrationTellsIdentitiesApart(t *testing.T) {
 	}
 	register := func(r metadata.RegisterBroker) wire.BrokerID {
 		t.Helper()
-		records, id, refusal := Register(s.Image(), r)
+		records, id, refusal := Register(s.Image(), r, Damage{})
 		if refusal != nil {
 			t.Fatal(refusal)
 		}
@@ -47,7 +47,7 @@ func TestRegistrationTellsIdentitiesApart(t *testing.T) {
 		{metadata.RegisterBroker{Broker: 3, Directory: a, Generation: 3}, "A directory keeps its broker id: start it with 1"},
 		{metadata.RegisterBroker{Broker: 1, Directory: wire.UUID{3}, Generation: 1}, "registered from another directory and is alive"},
 	} {
-		if _, _, refusal := Register(s.Image(), c.r); refusal == nil || refusal.Code != wire.ErrDuplicateBrokerRegistration || !strings.Contains(refusal.Message, c.says) {
+		if _, _, refusal := Register(s.Image(), c.r, Damage{}); refusal == nil || refusal.Code != wire.ErrDuplicateBrokerRegistration || !strings.Contains(refusal.Message, c.says) {
 			t.Errorf("%+v: %v", c.r, refusal)
 		}
 	}

@@ -7,7 +7,9 @@
 //   - topic.go: create and delete topics, add partitions; name.go: which names are allowed;
 //   - place.go: which brokers hold a partition;
 //   - settings.go: change settings of topics, brokers and groups;
-//   - broker.go: register, fence and unfence brokers, elect leaders; hand out producer ids;
+//   - broker.go: register, fence and unfence brokers; hand out producer ids;
+//   - elect.go: what a change of a partition leads to: its eligible replicas and its leader;
+//   - alterpartition.go: change ISRs as leaders ask;
 //   - voters.go: who votes in the quorum.
 //
 // Refusals carry Kafka's error codes and, as near as it helps people who search for them, Kafka's words.

@@ -35,11 +35,15 @@ type Settings struct {
 	Static map[string]string // given at start; never written
 }
 
+// ownResource is what settings of one broker are set on.
+func ownResource(id wire.BrokerID) metadata.Resource {
+	return metadata.Resource{Type: metadata.ResourceBroker, Name: strconv.Itoa(int(id))}
+}
+
 // BrokerValue returns the synonyms of a broker setting, the one in force first; there is always one.
 func (s Settings) BrokerValue(m *metadata.Image, k *config.Key) []Value {
 	var out []Value
-	own := metadata.Resource{Type: metadata.ResourceBroker, Name: strconv.Itoa(int(s.Broker))}
-	if v, ok := m.Config(own)[k.Name]; ok {
+	if v, ok := m.Config(ownResource(s.Broker))[k.Name]; ok {
 		out = append(out, Value{Name: k.Name, Value: k.Canonical(v), Source: SourceBroker})
 	}
 	if v, ok := m.Config(metadata.Resource{Type: metadata.ResourceBroker})[k.Name]; ok {
@@ -107,6 +111,18 @@ func (s Settings) TopicInt(m *metadata.Image, topic, name string) int64 {
 func (s Settings) Text(m *metadata.Image, name string) string {
 	return s.BrokerValue(m, config.Lookup(config.Broker, name))[0].Value
 }
+
+// StaticText returns a broker setting as it was given at start, or its default.
+func (s Settings) StaticText(name string) string {
+	k := config.Lookup(config.Broker, name)
+	if v, ok := s.Static[name]; ok {
+		return k.Canonical(v)
+	}
+	return k.Default
+}
+
+// StaticInt is StaticText for numbers.
+func (s Settings) StaticInt(name string) int64 { return mustInt(s.StaticText(name)) }
 
 // Int is Text for numbers.
 func (s Settings) Int(m *metadata.Image, name string) int64 { return mustInt(s.Text(m, name)) }

@@ -59,7 +59,7 @@ func TestTopicsAreRefusedWithKafkasCodes(t *testing.T) {
 }
 
 // A broker that starts anew loses its leaderships in one command and gets them back in the next, under a higher epoch;
-// the last in-sync replica never leaves the ISR.
+// meanwhile it is eligible, as the last that was in sync.
 func TestARestartedBrokerLeadsUnderANewEpoch(t *testing.T) {
 	m := image(t, append(aBroker(1), &metadata.TopicRecord{Name: "t", ID: wire.UUID{1}},
 		&metadata.PartitionRecord{Topic: wire.UUID{1}, Replicas: []wire.BrokerID{1}, ISR: []wire.BrokerID{1}, Leader: 1})...)
@@ -67,7 +67,7 @@ func TestARestartedBrokerLeadsUnderANewEpoch(t *testing.T) {
 	if _, err := s.Apply(1, 1, metadata.Command{Term: 1, Records: append(aBroker(1), m.Records()[1:]...)}); err != nil {
 		t.Fatal(err)
 	}
-	register, _, refusal := Register(s.Image(), metadata.RegisterBroker{Broker: 1, Generation: 2})
+	register, _, refusal := Register(s.Image(), metadata.RegisterBroker{Broker: 1, Generation: 2}, Damage{})
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
@@ -75,16 +75,16 @@ func TestARestartedBrokerLeadsUnderANewEpoch(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := s.Image().Topic("t").Partitions[0]
-	if p.Leader != wire.NoBroker || len(p.ISR) != 1 {
+	if p.Leader != wire.NoBroker || len(p.ISR) != 0 || len(p.ELR) != 1 {
 		t.Fatalf("%+v", p)
 	}
 	if _, err := s.Apply(3, 1, metadata.Command{Term: 1, Records: Unfence(s.Image(), 1)}); err != nil {
 		t.Fatal(err)
 	}
-	if q := s.Image().Topic("t").Partitions[0]; q.Leader != 1 || q.LeaderEpoch <= p.LeaderEpoch {
+	if q := s.Image().Topic("t").Partitions[0]; q.Leader != 1 || q.LeaderEpoch <= p.LeaderEpoch || len(q.ISR) != 1 || len(q.ELR) != 0 {
 		t.Fatalf("%+v after %+v", q, p)
 	}
-	if _, _, refusal := Register(s.Image(), metadata.RegisterBroker{Broker: 1, Generation: 1}); refusal == nil || refusal.Code != wire.ErrDuplicateBrokerRegistration {
+	if _, _, refusal := Register(s.Image(), metadata.RegisterBroker{Broker: 1, Generation: 1}, Damage{}); refusal == nil || refusal.Code != wire.ErrDuplicateBrokerRegistration {
 		t.Fatalf("an older copy of the directory: %v", refusal)
 	}
 }

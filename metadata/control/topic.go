@@ -121,7 +121,7 @@ func createTopic(m *metadata.Image, d Defaults, t NewTopic, live []*metadata.Bro
 func newPartition(m *metadata.Image, topic wire.TopicID, p wire.Partition, replicas []wire.BrokerID) *metadata.PartitionRecord {
 	r := &metadata.PartitionRecord{Topic: topic, Partition: p, Replicas: replicas, Leader: wire.NoBroker}
 	for _, id := range replicas {
-		if b := m.Broker(id); b != nil && !b.Fenced {
+		if b := m.Broker(id); b != nil && b.Live() {
 			r.ISR = append(r.ISR, id)
 		}
 	}
