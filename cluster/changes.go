@@ -84,6 +84,7 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 				list = c.assignment(list, t, r.Partition)
 			}
 		case *metadata.PartitionChange:
+			c.acquit(r)
 			if t := image.TopicByID(r.Topic); t != nil {
 				list = c.assignment(list, t, r.Partition)
 			}

@@ -423,7 +423,8 @@ func (n *Node) openQuorum() (err error) {
 	n.controller = lifecycle.NewController(n.quorum)
 	n.leader = lifecycle.NewLeader(lifecycle.LeaderOptions{
 		Controller: n.controller, Quorum: n.quorum, Self: n.directory, Session: n.milliseconds("broker.session.timeout.ms"),
-		Voters: int(n.settings.Int(emptyImage, "cluster.voters")), Probe: n.peers.probe, Log: n.log, Now: time.Now,
+		Voters: int(n.settings.Int(emptyImage, "cluster.voters")), Probe: n.peers.probe, Ask: n.peers.askReplicas, Reached: n.peers.reached,
+		Settings: n.settings, Log: n.log, Now: time.Now,
 	})
 	n.puller = feed.StartPuller(feed.PullerOptions{
 		Replica: n.replica, Store: store, Log: n.log, Sources: n.peers.sources,
@@ -738,7 +739,7 @@ func (n *Node) openGroups() (err error) {
 func (n *Node) serve() error {
 	image := n.replica.Image()
 	n.broker = &api.Broker{
-		ID: n.identity.Broker, Log: n.log, Controller: n.controller, Cluster: n.peers, ProducerIDs: lifecycle.NewProducerIDs(n.peers.producerIDs),
+		ID: n.identity.Broker, Log: n.log, Controller: n.controller, Leader: n.leader, Cluster: n.peers, ProducerIDs: lifecycle.NewProducerIDs(n.peers.producerIDs),
 		Alive:    n.agent.Load().Alive,
 		Settings: n.settings, Partitions: n.partitions, Disk: n.disk, Groups: n.groups, Metrics: n.metrics, Now: time.Now,
 		Sessions: replica.NewSessions(int(n.settings.Int(image, "max.incremental.fetch.session.cache.slots")), time.Now),

@@ -31,6 +31,8 @@ const (
 	callCreateTopics
 	callProducerIDs
 	callAlterPartition
+	callReplicas
+	callReached
 )
 
 // codeRefused marks an error between brokers that carries a [control.Refusal]; codeNotController one that carries the address
@@ -311,6 +313,10 @@ func (p *peers) serve(ctx context.Context, m internal.Method, body []byte) ([]by
 		return p.serveFetch(ctx, body)
 	case callFetchSnapshot:
 		return p.serveChunk(body)
+	case callReplicas:
+		return answering(ctx, body, p.serveReplicas)
+	case callReached:
+		return answering(ctx, body, p.serveReached)
 	}
 	if n.quorum.Reign() == 0 {
 		return nil, quorum.ErrNotLeader

@@ -134,6 +134,45 @@ func TestDamagedLogTakesNothingUntilEmptied(t *testing.T) {
 	}
 }
 
+// A damaged replica that must lead is cut before its damage, takes records again, and is trusted from then on.
+func TestAcceptedDamageIsCutAndForgotten(t *testing.T) {
+	size := int64(len(testBatch{size: 40}.make()))
+	for name, c := range map[string]struct {
+		checkpointAt int
+		harm         func(fs vfs.FS)
+		end          wire.Offset
+	}{
+		"below the recovery point": {8, func(fs vfs.FS) { resize(t, fs, logFile, 3*size) }, 3},
+		"below it, within a batch": {8, func(fs vfs.FS) { resize(t, fs, logFile, 3*size+20) }, 3},
+		"durable records away":     {0, func(fs vfs.FS) { resize(t, fs, logFile, 9*size) }, 9},
+	} {
+		fs, k, all := written(t, 10, c.checkpointAt)
+		k.kept.Noted = 10
+		c.harm(fs)
+		l, r := testLog(t, fs, k, Options{})
+		if r.Suspect == "" || l.Intact() != c.end {
+			t.Fatalf("%s: intact to %d, %+v", name, l.Intact(), r)
+		}
+		if err := l.Accept(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if l.End() != c.end || l.Intact() != c.end || l.Suspect() != "" {
+			t.Fatalf("%s: end %d, intact to %d, suspect %q", name, l.End(), l.Intact(), l.Suspect())
+		}
+		if _, code, err := l.AppendAsLeader(Append{Batches: testBatch{}.make(), LeaderEpoch: 3}); code != 0 || err != nil {
+			t.Fatal(code, err)
+		}
+		if err := l.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		l.Abandon()
+		l, r = testLog(t, fs, k, Options{})
+		if r.Suspect != "" || l.End() != c.end+1 || !bytes.Equal(readAll(t, l, 0, c.end, 1<<20), all[:int64(c.end)*size]) {
+			t.Fatalf("%s: opened again: end %d, %+v", name, l.End(), r)
+		}
+	}
+}
+
 // TestNoFlippedBitGoesUnseen flips every bit past the recovery point, one at a time. Either the right bytes come back, or
 // the log ends before, or the replica is suspect; other bytes never do. Base offset and leader epoch are outside Kafka's
 // checksum: there only what breaks the order can be seen.

@@ -163,6 +163,27 @@ func (l *Log) ClearSuspect() error {
 	return nil
 }
 
+// Intact returns the offset below which no damage was found; End, unless the replica is suspect.
+func (l *Log) Intact() wire.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.damagedAt != noOffset {
+		return l.mu.damagedAt
+	}
+	return l.End()
+}
+
+// Accept takes the replica for the truth after all, since no better one is left: what lies at and past the first damage is cut, and
+// the suspicion is forgotten.
+func (l *Log) Accept() error {
+	if to := l.Intact(); to < l.End() {
+		if _, err := l.Truncate(to); err != nil {
+			return err
+		}
+	}
+	return l.ClearSuspect()
+}
+
 // ActiveProducers lists the producers that the log knows, by id.
 func (l *Log) ActiveProducers() []Producer {
 	l.mu.Lock()

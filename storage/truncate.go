@@ -53,7 +53,11 @@ func (l *Log) cutPlaceLocked(s *segment, to wire.Offset) (boundary, error) {
 		return boundary{}, err
 	}
 	defer f.release()
-	return s.seek(l.config.Files, f, to, s.size.Load())
+	at, err := s.seek(l.config.Files, f, to, s.size.Load())
+	if errors.Is(err, ErrCorrupt) && to == l.mu.damagedAt {
+		return boundary{to, at.position}, nil // it came up to the first damage, which is what has to go
+	}
+	return at, err
 }
 
 // cutLocked ends the log at a boundary in segment i, which becomes the active one. Aborted transactions that end at or past

@@ -24,6 +24,7 @@ type Broker struct {
 	ID          wire.BrokerID
 	Log         *slog.Logger
 	Controller  *lifecycle.Controller
+	Leader      *lifecycle.Leader // for what the controller serves
 	Cluster     Cluster
 	ProducerIDs *lifecycle.ProducerIDs
 	Settings    control.Settings

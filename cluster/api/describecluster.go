@@ -114,7 +114,8 @@ func (w *topicPages) add(t *metadata.Topic, name string, start wire.Partition) b
 	}
 	described := w.d.topic(t)
 	out := message.DescribeTopicPartitionsResponseTopic{Name: &t.Name, TopicID: t.ID, IsInternal: described.IsInternal, TopicAuthorizedOperations: described.TopicAuthorizedOperations}
-	for _, p := range described.Partitions[min(int(start), len(described.Partitions)):] {
+	for i := min(int(start), len(described.Partitions)); i < len(described.Partitions); i++ {
+		p := &described.Partitions[i]
 		if w.left == 0 {
 			w.a.NextCursor = &message.DescribeTopicPartitionsResponseNextCursor{TopicName: name, PartitionIndex: p.PartitionIndex}
 			break
@@ -122,7 +123,7 @@ func (w *topicPages) add(t *metadata.Topic, name string, start wire.Partition) b
 		w.left--
 		out.Partitions = append(out.Partitions, message.DescribeTopicPartitionsResponsePartition{
 			ErrorCode: p.ErrorCode, PartitionIndex: p.PartitionIndex, LeaderID: p.LeaderID, LeaderEpoch: p.LeaderEpoch,
-			ReplicaNodes: p.ReplicaNodes, ISRNodes: p.ISRNodes, EligibleLeaderReplicas: []wire.BrokerID{}, LastKnownELR: []wire.BrokerID{}, OfflineReplicas: p.OfflineReplicas,
+			ReplicaNodes: p.ReplicaNodes, ISRNodes: p.ISRNodes, EligibleLeaderReplicas: notNull(t.Partitions[i].ELR), LastKnownELR: notNull(t.Partitions[i].LastKnownELR), OfflineReplicas: p.OfflineReplicas,
 		})
 	}
 	w.a.Topics = append(w.a.Topics, out)
@@ -145,3 +146,6 @@ func unknownTopicCode(name string) wire.ErrorCode {
 	}
 	return wire.ErrUnknownTopicOrPartition
 }
+
+// notNull makes an empty list of nothing, where clients do not expect null.
+func notNull(list []wire.BrokerID) []wire.BrokerID { return append([]wire.BrokerID{}, list...) }

@@ -26,6 +26,7 @@ var handlers = []*handler{
 	describeLogDirsHandler,
 	byController(createPartitionsHandler),
 	deleteGroupsHandler,
+	byController(electLeadersHandler),
 	byController(incrementalAlterConfigsHandler),
 	offsetDeleteHandler,
 	byController(describeQuorumHandler),

@@ -82,6 +82,13 @@ func (a *Agent) Poke() {
 // controller cannot have fenced this broker yet for its silence.
 func (a *Agent) Alive() bool { return int64(time.Since(a.start)) < a.alive.Load() }
 
+// Epoch returns the epoch of this broker's present incarnation; 0: it is not registered.
+func (a *Agent) Epoch() wire.BrokerEpoch {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.epoch
+}
+
 // Registered waits for the first registration. An error other than ctx's is the controller's refusal: it will not change
 // by waiting.
 func (a *Agent) Registered(ctx context.Context) (RegisterAnswer, error) {

@@ -1,6 +1,7 @@
 // Package lifecycle is a broker's way through the life of the cluster, in three parts. [Agent] is every broker's: it
 // registers, and sends heartbeats. [Leader] is what the controller does: it keeps the brokers' sessions, fences who died,
-// unfences who is ready, and keeps the quorum in shape. [Controller] decides and commits changes of the metadata where it is
+// unfences who is ready, keeps the quorum in shape, finds leaders for partitions that lost theirs, and has preferred leaders come
+// back. [Controller] decides and commits changes of the metadata where it is
 // the controller. [ProducerIDs] hands out producer ids from the blocks that the controller gives.
 //
 // A session is counted by the controller from the arrival of a heartbeat, and by the broker from the sending of the last one
@@ -16,5 +17,6 @@
 //   - the controller is not reached: registration and heartbeats go on being tried; a broker whose session has ended
 //     acknowledges nothing by itself ([Agent.Alive]);
 //   - the controller refuses a registration: waiting does not help, the node stops with the reason;
+//   - a broker stops: its successors know that they lead before it is let go, or 0.7 s are over;
 //   - a broker stops while no controller answers: it waits a second and a half, and goes.
 package lifecycle

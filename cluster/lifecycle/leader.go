@@ -25,8 +25,13 @@ type LeaderOptions struct {
 	// Probe dials a broker at once. It reports whether that incarnation lives: it is certainly dead if nothing listens at
 	// its address, or somebody else does. An error means that it is not known.
 	Probe func(ctx context.Context, b *metadata.BrokerInfo) (lives bool, err error)
-	Log   *slog.Logger
-	Now   func() time.Time
+	// Ask has a broker's present incarnation tell the state of replicas, in the order of the question.
+	Ask func(ctx context.Context, b *metadata.BrokerInfo, partitions []wire.TopicIDPartition) ([]control.ReplicaState, error)
+	// Reached waits until the metadata up to an index has taken effect on a broker.
+	Reached  func(ctx context.Context, b *metadata.BrokerInfo, index wire.Index) error
+	Settings control.Settings
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Leader is what a node does while it is the controller: it keeps the brokers' sessions, fences who died, and keeps the
@@ -92,6 +97,7 @@ func (l *Leader) run(ctx context.Context, ended chan struct{}) {
 	defer others.Wait()
 	// A change of the quorum may take seconds, while a member does not answer: fencing must not wait for it.
 	others.Go(func() { l.tend(ctx) })
+	others.Go(func() { l.heal(ctx) })
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -317,12 +323,7 @@ func (l *Leader) Heartbeat(ctx context.Context, r HeartbeatRequest) (HeartbeatAn
 	var err error
 	switch {
 	case r.WantShutdown && !b.Fenced:
-		err = l.opts.Controller.Change(ctx, func(m *metadata.Image) []metadata.Record {
-			if now := m.Broker(r.Broker); now == nil || now.Epoch != r.Epoch {
-				return nil
-			}
-			return control.Fence(m, r.Broker, true)
-		})
+		err = l.letGo(ctx, r.Broker, r.Epoch)
 	case r.WantUnfence && b.Fenced && !b.ShuttingDown && r.Applied >= wire.Index(b.Epoch):
 		err = l.opts.Controller.Change(ctx, func(m *metadata.Image) []metadata.Record {
 			if now := m.Broker(r.Broker); now == nil || now.Epoch != r.Epoch {

@@ -130,6 +130,9 @@ var keys = []Key{
 	{Name: "log.flush.offset.checkpoint.interval.ms", Scope: Broker, Type: Int, Default: "60000", Min: 0, Max: maxInt, Doc: "How often the recovery points are written, in milliseconds."},
 	{Name: "producer.id.expiration.ms", Scope: Broker, Type: Int, Default: "86400000", Min: 1, Max: maxInt, Dynamic: ClusterWide, Doc: "How long an idle producer is remembered, in milliseconds."},
 	{Name: "replica.lag.time.max.ms", Scope: Broker, Type: Long, Default: "30000", Min: 1, Max: maxLong, Doc: "How long a follower may lag before it leaves the in-sync replicas, in milliseconds."},
+	{Name: "auto.leader.rebalance.enable", Scope: Broker, Type: Boolean, Default: "true", Doc: "Whether preferred leaders lead again by themselves, once they are in sync."},
+	{Name: "leader.imbalance.check.interval.seconds", Scope: Broker, Type: Long, Default: "30", Min: 1, Max: maxInt, Doc: "How often preferred leaders that do not lead are looked for, in seconds. (Kafka: 300)"},
+	{Name: "leader.imbalance.per.broker.percentage", Scope: Broker, Type: Int, Default: "0", Min: 0, Max: 100, Doc: "The share of the partitions that prefer a broker, in percent, that others may lead although it could. (Kafka: 10, of which its controllers take no notice)"},
 
 	// Connections.
 	{Name: "socket.request.max.bytes", Scope: Broker, Type: Int, Default: "104857600", Min: 1, Max: maxInt, Doc: "The largest request, in bytes; requests other than Produce are held to 8 MiB."},

@@ -108,6 +108,27 @@ func Unfence(m *metadata.Image, id wire.BrokerID) []metadata.Record {
 	})...)
 }
 
+// Retire plans the first step of a broker's stop: it goes on serving, but gives away what another can lead, and leaves the ISRs that
+// do not need it. [Fence] is the second, when all know of the first.
+func Retire(m *metadata.Image, id wire.BrokerID) []metadata.Record {
+	b := m.Broker(id)
+	if b == nil || !b.Live() {
+		return nil
+	}
+	state := &metadata.BrokerState{Broker: id, Epoch: b.Epoch, ShuttingDown: true}
+	one := []wire.BrokerID{id}
+	records := newElectorate(m.With(state)).sweep(func(_ *metadata.Topic, _ wire.Partition, p *metadata.PartitionInfo) (target, bool) {
+		want := asIs(p)
+		want.isr = without(p.ISR, one)
+		return want, slices.Contains(p.ISR, id)
+	})
+	records = slices.DeleteFunc(records, func(r metadata.Record) bool { // those that nobody else can lead
+		c, ok := r.(*metadata.PartitionChange)
+		return ok && c.Leader == wire.NoBroker
+	})
+	return append([]metadata.Record{state}, records...)
+}
+
 // Fence plans that a broker takes no part any more. shutdown says that it asked for it. It leaves every ISR; where that leaves
 // fewer than min.insync.replicas it stays eligible, since no watermark moves without it: so the last of an ISR is not in it any
 // more, and the only one that can be elected.

@@ -10,6 +10,8 @@
 //   - broker.go: register, fence and unfence brokers; hand out producer ids;
 //   - elect.go: what a change of a partition leads to: its eligible replicas and its leader;
 //   - alterpartition.go: change ISRs as leaders ask;
+//   - recover.go: elections by request, and those of partitions that all their replicas have lost;
+//   - balance.go: preferred leaders;
 //   - voters.go: who votes in the quorum.
 //
 // Refusals carry Kafka's error codes and, as near as it helps people who search for them, Kafka's words.

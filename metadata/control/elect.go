@@ -67,6 +67,12 @@ func (e *electorate) live(id wire.BrokerID) bool {
 	return b != nil && b.Live()
 }
 
+// unfenced reports whether a broker is there at all.
+func (e *electorate) unfenced(id wire.BrokerID) bool {
+	b := e.m.Broker(id)
+	return b != nil && !b.Fenced
+}
+
 // target is what a partition is to become, as far as it was asked for; [electorate.settle] adds what follows.
 type target struct {
 	isr                        []wire.BrokerID
@@ -86,10 +92,14 @@ func asIs(p *metadata.PartitionInfo) target {
 // settle returns the change that brings a partition to its target, or nil if it is there: a reassignment whose replicas are in
 // sync is completed, the eligible replicas are those that left the ISR while it was too small for the watermark to move, and a
 // leader is elected if the present one cannot go on: the first live replica of the assignment that is in the ISR; if the ISR is
-// empty, the first that is eligible.
+// empty, the first that is eligible. A broker that is about to stop leads on only where no other can, and is not in the ISR beside
+// others.
 func (e *electorate) settle(t *metadata.Topic, i wire.Partition, want target) *metadata.PartitionChange {
 	p := &t.Partitions[i]
 	least := e.minInSyncOf(t.Name)
+	if live := filter(want.isr, e.live); len(live) > 0 {
+		want.isr = live
+	}
 	want.complete(p, least)
 	c := &metadata.PartitionChange{
 		Topic: t.ID, Partition: i, ISR: want.isr, Leader: wire.NoBroker, Replicas: want.replicas, Adding: want.adding, Removing: want.removing,
@@ -103,7 +113,7 @@ func (e *electorate) settle(t *metadata.Topic, i wire.Partition, want target) *m
 		// Whoever is in sync with a leader that lives has all that was committed, which a memory of older times may lack.
 		c.LastKnownELR = nil
 	}
-	e.elect(p, want, c)
+	e.elect(p, want, least, c)
 	c.BumpLeaderEpoch = c.Leader != p.Leader || len(without(p.Replicas, c.Replicas)) > 0
 	if !c.BumpLeaderEpoch && slices.Equal(c.Replicas, p.Replicas) && same(c.ISR, p.ISR) && same(c.ELR, p.ELR) &&
 		same(c.LastKnownELR, p.LastKnownELR) && same(c.Adding, p.Adding) && same(c.Removing, p.Removing) {
@@ -134,18 +144,17 @@ func (w *target) complete(p *metadata.PartitionInfo, least int) {
 }
 
 // elect chooses the leader of a change, and sets what its election makes of the ISR.
-func (e *electorate) elect(p *metadata.PartitionInfo, want target, c *metadata.PartitionChange) {
-	valid := func(id wire.BrokerID) bool { return slices.Contains(c.ISR, id) && e.live(id) }
-	present := e.m.Broker(p.Leader)
+func (e *electorate) elect(p *metadata.PartitionInfo, want target, least int, c *metadata.PartitionChange) {
+	inSync := func(id wire.BrokerID) bool { return slices.Contains(c.ISR, id) }
 	switch {
-	case want.preferred && valid(c.Replicas[0]):
+	case want.preferred && inSync(c.Replicas[0]) && e.live(c.Replicas[0]):
 		c.Leader = c.Replicas[0]
 		return
-	case present != nil && !present.Fenced && slices.Contains(c.ISR, p.Leader):
-		c.Leader = p.Leader // also one that is about to stop, as long as nobody can take over
+	case inSync(p.Leader) && e.unfenced(p.Leader):
+		c.Leader = p.Leader
 		return
 	}
-	if k := slices.IndexFunc(c.Replicas, valid); k >= 0 {
+	if k := slices.IndexFunc(c.Replicas, func(id wire.BrokerID) bool { return inSync(id) && e.unfenced(id) }); k >= 0 {
 		c.Leader = c.Replicas[k]
 		return
 	}
@@ -154,7 +163,9 @@ func (e *electorate) elect(p *metadata.PartitionInfo, want target, c *metadata.P
 		if k := slices.IndexFunc(c.Replicas, eligible); k >= 0 {
 			c.Leader = c.Replicas[k]
 			c.ISR = []wire.BrokerID{c.Leader}
-			c.ELR = without(c.ELR, c.ISR)
+			if c.ELR = without(c.ELR, c.ISR); min(least, len(c.Replicas)) == 1 {
+				c.ELR = nil // the setting fell while nobody led: this leader moves the watermark by itself
+			}
 			return
 		}
 	}
