@@ -44,7 +44,8 @@ type Options struct {
 
 	// Log gives the settings of a replica's log. nil: the defaults.
 	Log func(Replica) storage.Options
-	// HighWatermark gives the offset past which retention deletes nothing. nil: the durable end.
+	// HighWatermark gives the offset past which retention deletes nothing; it is noted beside the durable offset, and given
+	// back by [Disk.Watermark]. It must be quick. nil: the durable end, and nothing is noted.
 	HighWatermark func(wire.TopicIDPartition) wire.Offset
 	// OnDurable is called after each sync of a log. It must be quick. nil: nobody.
 	OnDurable func(wire.TopicIDPartition, wire.Offset)
@@ -318,6 +319,17 @@ func (d *Disk) offline(err error) {
 	if d.failed.CompareAndSwap(nil, &err) && d.options.OnOffline != nil {
 		d.options.OnOffline(err)
 	}
+}
+
+// Watermark returns the high watermark that was noted with a replica's last sync, which may be older than the true one. 0:
+// none.
+func (d *Disk) Watermark(key wire.TopicIDPartition) wire.Offset {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.mu.replicas[key]; r != nil {
+		return r.keeper.watermark()
+	}
+	return 0
 }
 
 // Log returns a replica's log; nil: the directory does not hold it.

@@ -28,6 +28,8 @@ type note struct {
 	noted wire.Offset // durable offset; 0: none
 	limit wire.Offset // the recovery point in the checkpoint file counts only up to here
 	start wire.Offset // the log's start
+	// watermark is the high watermark when the durable offset was last noted: what clients may have seen.
+	watermark wire.Offset
 }
 
 // offsets is the open file.
@@ -66,6 +68,7 @@ func (o *offsets) read(slot int, key wire.TopicIDPartition) (note, error) {
 		return n, nil
 	}
 	n.noted, n.limit, n.start = wire.Offset(r.Int64()), wire.Offset(r.Int64()), wire.Offset(r.Int64())
+	n.watermark = wire.Offset(r.Int64())
 	return n, nil
 }
 
@@ -76,6 +79,7 @@ func (o *offsets) write(slot int, n note) error {
 	binary.BigEndian.PutUint64(b[20:], uint64(n.noted))
 	binary.BigEndian.PutUint64(b[28:], uint64(n.limit))
 	binary.BigEndian.PutUint64(b[36:], uint64(n.start))
+	binary.BigEndian.PutUint64(b[44:], uint64(n.watermark))
 	binary.BigEndian.PutUint32(b[slotSize-4:], crc32.ChecksumIEEE(b[:slotSize-4]))
 	_, err := o.file.WriteAt(b[:], int64(slot)*slotSize)
 	return err
@@ -102,9 +106,14 @@ type keeper struct {
 
 // Note implements storage.Keeper.
 func (k *keeper) Note(durable wire.Offset) {
+	watermark := wire.Offset(0)
+	if k.d.options.HighWatermark != nil {
+		watermark = k.d.options.HighWatermark(k.entry.Key())
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.note.noted = durable
+	k.note.watermark = max(k.note.watermark, watermark)
 	if err := k.d.offsets.write(k.entry.slot, k.note); err != nil {
 		k.d.offline(fmt.Errorf("note durable offset of %s: %w", k.entry.DirName(), err))
 	}
@@ -115,6 +124,7 @@ func (k *keeper) LowerTo(offset wire.Offset) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.note.noted, k.note.limit = min(k.note.noted, offset), min(k.note.limit, offset)
+	k.note.watermark = min(k.note.watermark, offset)
 	k.lowered++
 	return k.d.offsets.writeDurably(k.entry.slot, k.note)
 }
@@ -134,6 +144,13 @@ func (k *keeper) Start(offset wire.Offset) error {
 // Begin implements storage.Keeper.
 func (k *keeper) Begin() error {
 	return k.d.change(startedLine(k.entry.Key()), func() { k.entry.started = true })
+}
+
+// watermark returns the high watermark last noted.
+func (k *keeper) watermark() wire.Offset {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.note.watermark
 }
 
 // lift takes the limit away, once a checkpoint file is on disk whose point was taken when LowerTo had been called lowered
