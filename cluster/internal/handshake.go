@@ -21,6 +21,7 @@ type Kind byte
 const (
 	KindRaft Kind = 0x80 + iota // raft's own transport
 	KindRPC                     // calls
+	KindFetch                   // fetches of followers, in Kafka's own form
 	kindEnd
 )
 

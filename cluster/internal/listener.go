@@ -55,6 +55,12 @@ type Conn struct {
 	once   sync.Once
 }
 
+// PeerBroker returns the broker at the other end, as it has proved; NoBroker if it is not registered yet.
+func (c *Conn) PeerBroker() wire.BrokerID { return c.Peer.Broker }
+
+// NetConn returns the connection below, for system calls that want it.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
 // Close closes the stream.
 func (c *Conn) Close() error {
 	c.once.Do(func() {
@@ -115,7 +121,7 @@ type incarnation struct {
 
 // Listen starts to accept on l. Calls wait until [Listener.Serve] was called.
 func Listen(l net.Listener, o Options) *Listener {
-	s := &Listener{opts: o.withDefaults(), net: l, stop: make(chan struct{}), streams: map[Kind]chan *Conn{KindRaft: make(chan *Conn)}}
+	s := &Listener{opts: o.withDefaults(), net: l, stop: make(chan struct{}), streams: map[Kind]chan *Conn{KindRaft: make(chan *Conn), KindFetch: make(chan *Conn)}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mu.conns, s.mu.calls, s.mu.waiting, s.mu.said = map[net.Conn]struct{}{}, map[incarnation]int{}, make(chan struct{}), map[string]time.Time{}
 	s.running.Add(1)
@@ -134,25 +140,34 @@ func (s *Listener) Serve(h Handler) {
 // Addr returns the address that is bound.
 func (s *Listener) Addr() net.Addr { return s.net.Addr() }
 
-// Streams returns the streams of a kind as they come in. Closing it does nothing: it ends with the Listener.
-func (s *Listener) Streams(k Kind) net.Listener { return kindListener{s, s.streams[k]} }
-
-type kindListener struct {
-	of *Listener
-	in chan *Conn
+// Streams returns the streams of a kind as they come in. Closing it ends Accept; it ends with the Listener, too.
+func (s *Listener) Streams(k Kind) net.Listener {
+	return &kindListener{of: s, in: s.streams[k], closed: make(chan struct{})}
 }
 
-func (k kindListener) Accept() (net.Conn, error) {
+type kindListener struct {
+	of     *Listener
+	in     chan *Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (k *kindListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-k.in:
 		return c, nil
+	case <-k.closed:
 	case <-k.of.stop:
-		return nil, net.ErrClosed
 	}
+	return nil, net.ErrClosed
 }
 
-func (k kindListener) Close() error   { return nil }
-func (k kindListener) Addr() net.Addr { return k.of.Addr() }
+func (k *kindListener) Close() error {
+	k.once.Do(func() { close(k.closed) })
+	return nil
+}
+
+func (k *kindListener) Addr() net.Addr { return k.of.Addr() }
 
 // Close closes every stream, and waits until nothing runs any more.
 func (s *Listener) Close() error {

@@ -11,7 +11,7 @@ import (
 // used would stay resident.
 const (
 	minClass = 10 // 1 KiB
-	maxClass = 22 // 4 MiB
+	maxClass = 24 // 16 MiB: a follower's fetch
 )
 
 var pools [maxClass + 1]sync.Pool

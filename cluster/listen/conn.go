@@ -57,6 +57,9 @@ type Conn struct {
 // Listener returns the name of the listener the client came by.
 func (c *Conn) Listener() string { return c.listener.opts.Name }
 
+// Transport returns the connection as it was accepted, which may know who is at the other end.
+func (c *Conn) Transport() net.Conn { return c.net }
+
 // RemoteAddr returns the client's address.
 func (c *Conn) RemoteAddr() string { return c.net.RemoteAddr().String() }
 

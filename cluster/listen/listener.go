@@ -81,7 +81,11 @@ func (s *Listener) admit(n net.Conn) {
 	c.mu.room = sync.NewCond(&c.mu.Mutex)
 	c.lastActive.Store(time.Now().UnixNano())
 	c.ip, _, _ = net.SplitHostPort(n.RemoteAddr().String())
-	if t, ok := n.(*net.TCPConn); ok {
+	below := n
+	if w, ok := n.(interface{ NetConn() net.Conn }); ok {
+		below = w.NetConn()
+	}
+	if t, ok := below.(*net.TCPConn); ok {
 		if raw, err := t.SyscallConn(); err == nil {
 			c.raw = raw
 		}
