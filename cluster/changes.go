@@ -7,6 +7,7 @@ import (
 
 	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/metadata/control"
+	"github.com/kraftgo/kraftgo/replication"
 	"github.com/kraftgo/kraftgo/replication/replica"
 	"github.com/kraftgo/kraftgo/storage/disk"
 	"github.com/kraftgo/kraftgo/wire"
@@ -30,10 +31,11 @@ func (c *changes) begin(m *replica.Manager) error {
 	defer c.mu.Unlock()
 	c.current.Store(m)
 	image := c.node.replica.Image()
-	// A replica whose topic is not in the metadata was deleted while we were down: its removal is committed, and we have
-	// all that was committed before this broker registered, after which nothing of ours can have been added.
+	// A replica whose topic is not in the metadata, or that is not assigned to this broker, was deleted or moved away while we
+	// were down: that is committed, and we have all that was committed before this broker registered, after which nothing of
+	// ours can have been added.
 	for _, r := range c.node.disk.Replicas() {
-		if image.TopicByID(r.TopicID) == nil {
+		if t := image.TopicByID(r.TopicID); t == nil || int(r.Partition) >= len(t.Partitions) || !slices.Contains(t.Partitions[r.Partition].Replicas, c.node.identity.Broker) {
 			if err := c.node.disk.Delete(r.Key()); err != nil {
 				return err
 			}
@@ -61,8 +63,8 @@ func (c *changes) assignment(list []replica.Assignment, t *metadata.Topic, i wir
 		return list
 	}
 	return append(list, replica.Assignment{
-		Replica: disk.Replica{TopicID: t.ID, Topic: t.Name, Partition: i},
-		Leading: p.Leader == self, Epoch: p.LeaderEpoch, InSync: p.ISR, Replicas: len(p.Replicas),
+		Replica: disk.Replica{TopicID: t.ID, Topic: t.Name, Partition: i}, Leader: p.Leader,
+		Assignment: replication.Assignment{Epoch: p.LeaderEpoch, PartitionEpoch: p.Epoch, Replicas: p.Replicas, InSync: p.ISR},
 	})
 }
 
@@ -76,7 +78,7 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 	}
 	var list []replica.Assignment
 	var names []string // of topics with new settings
-	everything := false
+	everything, brokers := false, false
 	for _, r := range records {
 		switch r := r.(type) {
 		case *metadata.PartitionRecord:
@@ -87,7 +89,10 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 			c.acquit(r)
 			if t := image.TopicByID(r.Topic); t != nil {
 				list = c.assignment(list, t, r.Partition)
+				c.movedAway(m, t, r.Partition)
 			}
+		case *metadata.RegisterBroker, *metadata.BrokerState, *metadata.UnregisterBroker:
+			brokers = true
 		case *metadata.RemoveTopic:
 			if err := m.Delete(r.Topic); err != nil {
 				c.node.log.Error("topic not removed from disk", "topic", r.Topic, "error", err)
@@ -106,6 +111,9 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 			c.node.log.Error("partitions not opened", "error", err)
 		}
 	}
+	if brokers { // who is alive decides who may be in sync
+		m.Reconsider()
+	}
 	if everything {
 		names = m.Topics()
 	}
@@ -114,6 +122,16 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 		if err := m.Configure(name, topicSettings(c.node.settings, image, name)); err != nil {
 			c.node.log.Error("settings not applied", "topic", name, "error", err)
 		}
+	}
+}
+
+// movedAway removes the replica here of a partition that is not assigned to this broker any more.
+func (c *changes) movedAway(m *replica.Manager, t *metadata.Topic, i wire.Partition) {
+	if slices.Contains(t.Partitions[i].Replicas, c.node.identity.Broker) {
+		return
+	}
+	if err := m.Remove(wire.TopicIDPartition{Topic: t.ID, Partition: i}); err != nil {
+		c.node.log.Error("replica that moved away not removed from disk", "topic", t.Name, "partition", i, "error", err)
 	}
 }
 

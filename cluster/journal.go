@@ -39,10 +39,10 @@ func (j *journal) Append(p wire.Partition, epoch wire.LeaderEpoch, batch []byte,
 	w.Wait(commitTimeout)
 }
 
-// Bounds returns the partition's log start and high watermark.
-func (j *journal) Bounds(p wire.Partition) (start, highWatermark wire.Offset, ok bool) {
+// Bounds returns the partition's log start and high watermark, and whether all that was acknowledged lies below that.
+func (j *journal) Bounds(p wire.Partition) (start, highWatermark wire.Offset, settled bool) {
 	part := j.partition(p)
-	if part == nil {
+	if part == nil || !part.Settled() {
 		return 0, 0, false
 	}
 	return part.Log().Start(), part.HighWatermark(), true

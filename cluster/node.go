@@ -718,7 +718,15 @@ func (n *Node) openPartitions() error {
 }
 
 func (n *Node) openGroups() (err error) {
-	n.partitions = replica.NewManager(n.identity.Broker, n.disk, n.log, (*observer)(n))
+	n.partitions = replica.NewManager(replica.Options{
+		Env: n.env(), Disk: n.disk, Links: links{n}, Alter: n.peers.alter, Log: n.log, Observer: (*observer)(n),
+		Fetch: replica.FetchOptions{
+			BrokerEpoch: n.agent.Load().Epoch, Fetchers: int(n.settings.Int(emptyImage, "num.replica.fetchers")),
+			MaxWait: n.milliseconds("replica.fetch.wait.max.ms"), MaxBytes: int32(n.settings.Int(emptyImage, "replica.fetch.response.max.bytes")),
+			PartitionMaxBytes: int32(n.settings.Int(emptyImage, "replica.fetch.max.bytes")),
+			Backoff:           n.milliseconds("replica.fetch.backoff.ms"), Timeout: n.milliseconds("replica.socket.timeout.ms"),
+		},
+	})
 	if n.offsets, err = kv.Open(filepath.Join(n.config.Data, "offsets")); err != nil {
 		return err
 	}
@@ -733,6 +741,7 @@ func (n *Node) openGroups() (err error) {
 		Config: groupConfig(n.settings, n.replica.Image()),
 	})
 	n.metrics.Watch(n.partitions, n.replica.Image)
+	n.admin.Debug("/debug/replicas", func() any { return n.partitions.Describe() })
 	return n.changes.begin(n.partitions)
 }
 
@@ -742,7 +751,8 @@ func (n *Node) serve() error {
 		ID: n.identity.Broker, Log: n.log, Controller: n.controller, Leader: n.leader, Cluster: n.peers, ProducerIDs: lifecycle.NewProducerIDs(n.peers.producerIDs),
 		Alive:    n.agent.Load().Alive,
 		Settings: n.settings, Partitions: n.partitions, Disk: n.disk, Groups: n.groups, Metrics: n.metrics, Now: time.Now,
-		Sessions: replica.NewSessions(int(n.settings.Int(image, "max.incremental.fetch.session.cache.slots")), time.Now),
+		Sessions:  replica.NewSessions(int(n.settings.Int(image, "max.incremental.fetch.session.cache.slots")), time.Now),
+		Followers: api.NewFollowers(),
 	}
 	budget := n.settings.Int(image, "queued.max.request.bytes")
 	if budget <= 0 {
@@ -758,6 +768,10 @@ func (n *Node) serve() error {
 		}))
 	}
 	n.sockets = nil
+	n.listeners = append(n.listeners, listen.Serve(n.followersListener(), n.broker, listen.Options{
+		Name: "followers", Log: n.log, MaxConnectionsIP: 10_000,
+		IdleTimeout: time.Duration(n.settings.Int(image, "connections.max.idle.ms")) * time.Millisecond,
+	}))
 	n.apiBroker.Store(n.broker)
 	// The listeners are open before the broker is unfenced: who learns of it can reach it.
 	if err := n.agent.Load().Unfenced(n.ctx); err != nil {
@@ -790,6 +804,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	for _, s := range n.sockets {
 		note(s.Close())
+	}
+	if n.partitions != nil {
+		n.partitions.Close()
 	}
 	note(n.closeCluster(ctx))
 	if n.offsets != nil {

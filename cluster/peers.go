@@ -33,6 +33,8 @@ const (
 	callAlterPartition
 	callReplicas
 	callReached
+	callDurableAck
+	callNudge
 )
 
 // codeRefused marks an error between brokers that carries a [control.Refusal]; codeNotController one that carries the address
@@ -284,7 +286,13 @@ func (p *peers) forget(t target) {
 }
 
 // Handle implements [internal.Handler].
-func (p *peers) Handle(ctx context.Context, _ internal.Identity, m internal.Method, body []byte) ([]byte, error) {
+func (p *peers) Handle(ctx context.Context, peer internal.Identity, m internal.Method, body []byte) ([]byte, error) {
+	switch m { // what followers ask of leaders
+	case callDurableAck:
+		return nil, p.serveDurableAck(peer, body)
+	case callNudge:
+		return nil, p.serveNudge(body)
+	}
 	answer, err := p.serve(ctx, m, body)
 	var refusal *control.Refusal
 	switch {

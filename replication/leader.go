@@ -1,6 +1,9 @@
 package replication
 
 import (
+	"slices"
+	"time"
+
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -25,63 +28,312 @@ func (m Marks) counted(d Durability) wire.Offset {
 	return m.End
 }
 
-// Leader is a partition as its leader sees it, in one leader epoch. The high watermark never falls.
+// Member is a replica in an ISR that a leader asks for, with the incarnation that it has seen fetch.
+type Member struct {
+	Broker wire.BrokerID
+	Epoch  wire.BrokerEpoch // NoBrokerEpoch: the leader itself, or one that has not fetched in this epoch
+}
+
+// NoBrokerEpoch stands for an incarnation that is not known.
+const NoBrokerEpoch wire.BrokerEpoch = -1
+
+// Proposal is an ISR that the leader asks the controller for.
+type Proposal struct {
+	LeaderEpoch    wire.LeaderEpoch
+	PartitionEpoch wire.PartitionEpoch // that it is based on
+	ISR            []Member            // ascending
+}
+
+// Assignment is what the metadata says of a partition that is led here.
+type Assignment struct {
+	Epoch          wire.LeaderEpoch
+	PartitionEpoch wire.PartitionEpoch
+	Replicas       []wire.BrokerID
+	InSync         []wire.BrokerID
+}
+
+// Leader is a partition as its leader sees it, in one leader epoch. At all times
+//
+//	high watermark <= counted mark of every member of the maximal ISR,
+//
+// the maximal ISR being what is in force together with what was asked for and may come into force unheard (KIP-497). The
+// high watermark never falls. Times are on one monotonic clock.
 //
 // One goroutine at a time may use it.
 type Leader struct {
-	id            wire.BrokerID
-	epoch         wire.LeaderEpoch
-	durability    Durability
-	minInSync     int
-	inSync        []wire.BrokerID // always with id
-	marks         map[wire.BrokerID]Marks
+	id         wire.BrokerID
+	assigned   Assignment
+	epochStart wire.Offset // where this epoch's records begin
+	durability Durability
+	minInSync  int
+	lagMax     time.Duration
+	// eligible reports whether the metadata would let an incarnation into the ISR: alive and not about to stop.
+	eligible func(wire.BrokerID, wire.BrokerEpoch) bool
+
+	own           Marks
+	followers     map[wire.BrokerID]*progress
+	proposed      []wire.BrokerID // asked for and not settled; nil: nothing
+	askAgain      time.Duration   // not before, after a refusal
 	highWatermark wire.Offset
 }
 
-// NewLeader returns the state at the start of an epoch. highWatermark is what the replica knew before.
-func NewLeader(id wire.BrokerID, epoch wire.LeaderEpoch, inSync []wire.BrokerID, highWatermark wire.Offset) *Leader {
-	return &Leader{
-		id: id, epoch: epoch, minInSync: 1, inSync: append([]wire.BrokerID(nil), inSync...),
-		marks: map[wire.BrokerID]Marks{}, highWatermark: highWatermark,
+// progress is what a leader knows of a follower's incarnation.
+type progress struct {
+	epoch   wire.BrokerEpoch
+	marks   Marks
+	fetched bool // in this leader epoch, with a log that fits ours
+	// caughtUp is when it last had all that the leader had then. reach and reachAt are the next such claim: at reachAt the
+	// leader ended at reach.
+	caughtUp time.Duration
+	reach    wire.Offset
+	reachAt  time.Duration
+}
+
+// LeaderConfig is what a Leader is made with.
+type LeaderConfig struct {
+	ID            wire.BrokerID
+	Assigned      Assignment
+	Own           Marks       // as the epoch begins: its first record gets Own.End
+	HighWatermark wire.Offset // that the replica knew before
+	Durability    Durability
+	MinInSync     int           // min.insync.replicas
+	LagMax        time.Duration // replica.lag.time.max.ms
+	Eligible      func(wire.BrokerID, wire.BrokerEpoch) bool
+	Now           time.Duration
+}
+
+// NewLeader returns the state at the start of an epoch. Every follower has LagMax from now to show itself.
+func NewLeader(c LeaderConfig) *Leader {
+	l := &Leader{
+		id: c.ID, assigned: c.Assigned, epochStart: c.Own.End, durability: c.Durability, minInSync: c.MinInSync, lagMax: c.LagMax,
+		eligible: c.Eligible, own: c.Own, followers: map[wire.BrokerID]*progress{}, highWatermark: min(c.HighWatermark, c.Own.End),
+	}
+	l.follow(c.Now)
+	l.advance(c.Now)
+	return l
+}
+
+// follow keeps a progress for each follower of the assignment, and for no other.
+func (l *Leader) follow(now time.Duration) {
+	for _, id := range l.assigned.Replicas {
+		if id != l.id && l.followers[id] == nil {
+			l.followers[id] = &progress{epoch: NoBrokerEpoch, caughtUp: now, reach: l.own.End, reachAt: now}
+		}
+	}
+	for id := range l.followers {
+		if !slices.Contains(l.assigned.Replicas, id) {
+			delete(l.followers, id)
+		}
 	}
 }
 
 // Epoch returns the leader epoch.
-func (l *Leader) Epoch() wire.LeaderEpoch { return l.epoch }
+func (l *Leader) Epoch() wire.LeaderEpoch { return l.assigned.Epoch }
+
+// EpochStart returns the offset of the first record of this leader epoch.
+func (l *Leader) EpochStart() wire.Offset { return l.epochStart }
 
 // HighWatermark returns the offset below which records are acknowledged.
 func (l *Leader) HighWatermark() wire.Offset { return l.highWatermark }
 
-// InSync returns how many replicas are in sync.
-func (l *Leader) InSync() int { return len(l.inSync) }
+// Assigned returns what the metadata says, as far as the leader knows. It must not be written.
+func (l *Leader) Assigned() Assignment { return l.assigned }
 
-// Configure sets what the topic's settings say, and returns whether the watermark moved.
-func (l *Leader) Configure(d Durability, minInSync int) bool {
-	l.durability, l.minInSync = d, minInSync
-	return l.advance()
-}
+// Asked returns the ISR that was asked for and may be in force, nil for none. It must not be written.
+func (l *Leader) Asked() []wire.BrokerID { return l.proposed }
 
-// Report notes how far a replica is, and returns whether the watermark moved.
-func (l *Leader) Report(id wire.BrokerID, m Marks) bool {
-	l.marks[id] = m
-	return l.advance()
+// Replicas returns how many replicas there are.
+func (l *Leader) Replicas() int { return len(l.assigned.Replicas) }
+
+// EnoughInSync reports whether the ISR is as large as min.insync.replicas asks, of which no more than there are replicas can
+// be wanted (Partition.effectiveMinIsr of Kafka).
+func (l *Leader) EnoughInSync() bool {
+	return len(l.assigned.InSync) >= min(l.minInSync, len(l.assigned.Replicas))
 }
 
 // Acknowledges returns the offset below which an append counts as acknowledged for acks=1: what the leader alone has.
-func (l *Leader) Acknowledges() wire.Offset { return l.marks[l.id].counted(l.durability) }
+func (l *Leader) Acknowledges() wire.Offset { return l.own.counted(l.durability) }
 
-// advance moves the watermark to the smallest mark of the in-sync replicas, if that is higher.
-func (l *Leader) advance() bool {
-	if len(l.inSync) < l.minInSync {
+// Configure sets what the topic's settings say, and returns whether the watermark moved.
+func (l *Leader) Configure(now time.Duration, d Durability, minInSync int) bool {
+	l.durability, l.minInSync = d, minInSync
+	return l.advance(now)
+}
+
+// Committed notes what the metadata says now, in the same leader epoch. Older news changes nothing. It returns whether the
+// watermark moved.
+func (l *Leader) Committed(now time.Duration, a Assignment) bool {
+	if a.Epoch != l.assigned.Epoch || a.PartitionEpoch < l.assigned.PartitionEpoch {
 		return false
 	}
-	low := l.marks[l.id].counted(l.durability)
-	for _, id := range l.inSync {
-		low = min(low, l.marks[id].counted(l.durability))
+	if a.PartitionEpoch > l.assigned.PartitionEpoch {
+		// What was asked for is in force, or was based on what is not any more: then the controller refuses it.
+		l.proposed = nil
+	}
+	l.assigned = a
+	l.follow(now)
+	return l.advance(now)
+}
+
+// Refused notes that a proposal will certainly not come into force, and returns whether the watermark moved.
+func (l *Leader) Refused(now time.Duration, p Proposal) bool {
+	if p.LeaderEpoch != l.assigned.Epoch || p.PartitionEpoch != l.assigned.PartitionEpoch {
+		return false
+	}
+	l.proposed, l.askAgain = nil, now+refusedPause
+	return l.advance(now)
+}
+
+// refusedPause is how long after a refusal the leader asks again: what it was refused for, as a broker that is not alive yet,
+// is known here a little later.
+const refusedPause = 100 * time.Millisecond
+
+// Own notes how far the leader's own log is, and returns whether the watermark moved.
+func (l *Leader) Own(now time.Duration, m Marks) bool {
+	l.own = m
+	return l.advance(now)
+}
+
+// Fetched notes that a follower's incarnation fetches from offset on, in this leader epoch, with a log that agrees with ours
+// up to there. It returns whether the watermark moved, and a code other than ErrNone if that broker may not follow.
+func (l *Leader) Fetched(now time.Duration, id wire.BrokerID, epoch wire.BrokerEpoch, offset wire.Offset) (moved bool, code wire.ErrorCode) {
+	f := l.followers[id]
+	switch {
+	case f == nil:
+		return false, wire.ErrUnknownTopicOrPartition // not a replica, as far as is known here
+	case epoch < f.epoch:
+		return false, wire.ErrStaleBrokerEpoch
+	case epoch > f.epoch:
+		// Another start of the broker: what its log lost is not ours to guess.
+		f.epoch, f.marks, f.fetched = epoch, Marks{}, false
+	}
+	f.fetched = true
+	if offset < f.marks.End { // it began anew
+		f.marks.Durable = min(f.marks.Durable, offset)
+	}
+	f.marks.End = offset
+	l.note(now, f)
+	return l.advance(now), wire.ErrNone
+}
+
+// Durable notes that a follower has synced what is below offset, of the log that it fetched in this leader epoch. It returns
+// whether the watermark moved.
+func (l *Leader) Durable(now time.Duration, id wire.BrokerID, epoch wire.BrokerEpoch, leaderEpoch wire.LeaderEpoch, offset wire.Offset) bool {
+	f := l.followers[id]
+	if f == nil || f.epoch != epoch || leaderEpoch != l.assigned.Epoch || offset <= f.marks.Durable {
+		return false
+	}
+	f.marks.Durable = offset
+	l.note(now, f)
+	return l.advance(now)
+}
+
+// note brings caughtUp up to date.
+func (l *Leader) note(now time.Duration, f *progress) {
+	counted := f.marks.counted(l.durability)
+	if counted >= f.reach {
+		f.caughtUp = max(f.caughtUp, f.reachAt)
+		f.reach, f.reachAt = l.own.End, now
+	}
+	if counted >= l.own.End {
+		f.caughtUp = now
+	}
+}
+
+// lags reports whether a follower has been behind for too long.
+func (l *Leader) lags(now time.Duration, f *progress) bool {
+	return (!f.fetched || f.marks.counted(l.durability) < l.own.End) && now-f.caughtUp > l.lagMax
+}
+
+// joins reports whether a follower outside the ISR belongs into it: it has fetched in this epoch, and has all that is
+// acknowledged and all that was written before this epoch (KAFKA-7128), the metadata would have it, and it would not have to
+// leave at once.
+func (l *Leader) joins(now time.Duration, id wire.BrokerID, f *progress) bool {
+	counted := f.marks.counted(l.durability)
+	return f.fetched && !l.lags(now, f) && counted >= l.highWatermark && counted >= l.epochStart && l.eligible(id, f.epoch)
+}
+
+// Propose returns the ISR to ask the controller for, or nil if the present one fits or an earlier question is open. What it
+// returns must be asked until it is settled by [Leader.Committed] or [Leader.Refused].
+func (l *Leader) Propose(now time.Duration) *Proposal {
+	if l.proposed != nil || now < l.askAgain || len(l.followers) == 0 && len(l.assigned.InSync) <= 1 {
+		return nil
+	}
+	isr := make([]wire.BrokerID, 0, len(l.assigned.Replicas))
+	changed := false
+	for _, id := range l.assigned.Replicas {
+		f, member := l.followers[id], slices.Contains(l.assigned.InSync, id)
+		switch {
+		case id == l.id:
+			isr = append(isr, id)
+		case member && l.lags(now, f), !member && !l.joins(now, id, f):
+			changed = changed || member
+		default:
+			isr = append(isr, id)
+			changed = changed || !member
+		}
+	}
+	if !changed {
+		return nil
+	}
+	slices.Sort(isr)
+	l.proposed = isr
+	p := &Proposal{LeaderEpoch: l.assigned.Epoch, PartitionEpoch: l.assigned.PartitionEpoch, ISR: make([]Member, len(isr))}
+	for i, id := range isr {
+		p.ISR[i] = Member{id, NoBrokerEpoch}
+		if f := l.followers[id]; f != nil && f.fetched {
+			p.ISR[i].Epoch = f.epoch
+		}
+	}
+	return p
+}
+
+// joinHold is how long a follower that is about to join may hold the watermark: long enough for a fetch and a sync.
+const joinHold = 500 * time.Millisecond
+
+// near reports whether a follower outside the ISR is about to join it.
+func (l *Leader) near(now time.Duration, id wire.BrokerID, f *progress) bool {
+	return f.fetched && now-f.caughtUp <= min(joinHold, l.lagMax) && f.marks.counted(l.durability) >= l.epochStart && l.eligible(id, f.epoch)
+}
+
+// advance moves the watermark to the smallest counted mark of the maximal ISR, if that is higher. It stands still while the
+// ISR is smaller than min.insync.replicas (KIP-966). A follower that is about to join holds it too: on a busy partition it
+// would otherwise stay ahead of who catches up.
+func (l *Leader) advance(now time.Duration) bool {
+	if !l.EnoughInSync() {
+		return false
+	}
+	low := l.own.counted(l.durability)
+	for id, f := range l.followers {
+		counted := f.marks.counted(l.durability)
+		if counted >= low {
+			continue
+		}
+		if slices.Contains(l.assigned.InSync, id) || slices.Contains(l.proposed, id) || l.near(now, id, f) {
+			low = counted
+		}
 	}
 	if low <= l.highWatermark {
 		return false
 	}
 	l.highWatermark = low
 	return true
+}
+
+// FollowerStatus is what a leader knows of a follower, for people.
+type FollowerStatus struct {
+	Broker   wire.BrokerID
+	Marks    Marks
+	Fetched  bool
+	CaughtUp time.Duration // when it last had all that the leader had
+}
+
+// Followers lists the followers by id.
+func (l *Leader) Followers() []FollowerStatus {
+	out := make([]FollowerStatus, 0, len(l.followers))
+	for id, f := range l.followers {
+		out = append(out, FollowerStatus{id, f.marks, f.fetched, f.caughtUp})
+	}
+	slices.SortFunc(out, func(a, b FollowerStatus) int { return int(a.Broker) - int(b.Broker) })
+	return out
 }

@@ -8,6 +8,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -26,12 +27,14 @@ type Server struct {
 	http  *http.Server
 	ended chan error
 	ready atomic.Pointer[func() error] // nil: not ready
+	mux   *http.ServeMux
 }
 
 // Serve starts to serve on l.
 func Serve(l net.Listener, metrics *prometheus.Registry) *Server {
 	s := &Server{net: l, ended: make(chan error, 1)}
 	mux := http.NewServeMux()
+	s.mux = mux
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
@@ -49,6 +52,18 @@ func Serve(l net.Listener, metrics *prometheus.Registry) *Server {
 
 // Addr returns the bound address.
 func (s *Server) Addr() string { return s.net.Addr().String() }
+
+// Debug serves, to loopback, what of gives as JSON.
+func (s *Server) Debug(path string, of func() any) {
+	s.mux.HandleFunc("GET "+path, loopbackOnly(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		e := json.NewEncoder(w)
+		e.SetIndent("", " ")
+		if err := e.Encode(of()); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}))
+}
 
 // Ready makes /readyz ask check.
 func (s *Server) Ready(check func() error) { s.ready.Store(&check) }

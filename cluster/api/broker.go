@@ -29,7 +29,8 @@ type Broker struct {
 	ProducerIDs *lifecycle.ProducerIDs
 	Settings    control.Settings
 	Partitions  *replica.Manager
-	Sessions    *replica.Sessions
+	Sessions    *replica.Sessions // of consumers
+	Followers   *Followers
 	Disk        *disk.Disk
 	Groups      Groups
 	Metrics     *Metrics

@@ -17,13 +17,18 @@ import (
 const downConvertFrom = 4
 
 var fetchHandler = handleLater(message.KeyFetch, func(b *Broker, r *listen.Request, m *message.FetchRequest) {
-	f := &fetch{broker: b, request: r, version: r.Header.Version, committed: m.IsolationLevel == 1}
-	if m.ReplicaID >= 0 || m.ReplicaState.ReplicaID >= 0 {
+	f := &fetch{broker: b, request: r, version: r.Header.Version, committed: m.IsolationLevel == 1, follower: wire.NoBroker}
+	sessions := b.Sessions
+	if peer, ok := r.Transport().(interface{ PeerBroker() wire.BrokerID }); ok { // it came by the brokers' listener
+		f.follower, f.followerEpoch = peer.PeerBroker(), m.ReplicaState.ReplicaEpoch
+		sessions = b.Followers.Sessions
+	}
+	if max(m.ReplicaID, m.ReplicaState.ReplicaID) != f.follower {
 		// Followers come over the internal listener. A client that says it is one could move the watermark.
 		f.refuse(wire.ErrClusterAuthorizationFailed)
 		return
 	}
-	session, full, code := b.Sessions.Open(sessionFetch(m, f.version))
+	session, full, code := sessions.Open(sessionFetch(m, f.version))
 	if code != wire.ErrNone {
 		f.refuse(code)
 		return
@@ -37,6 +42,7 @@ var fetchHandler = handleLater(message.KeyFetch, func(b *Broker, r *listen.Reque
 		f.reply()
 		return
 	}
+	f.sessionEpoch = m.SessionEpoch
 	f.wait(time.Now().Add(time.Duration(m.MaxWaitMs) * time.Millisecond))
 })
 
@@ -69,11 +75,16 @@ type fetch struct {
 	request   *listen.Request
 	version   int16
 	committed bool // read_committed
-	session   *replica.Session
-	full      bool
-	minBytes  int
-	maxBytes  int
-	targets   []*replica.SessionTarget
+	// follower is the broker that fetches, with its epoch; NoBroker: a consumer.
+	follower      wire.BrokerID
+	followerEpoch wire.BrokerEpoch
+	sessionEpoch  int32
+	again         bool // it has been read before: what the follower has is known
+	session       *replica.Session
+	full          bool
+	minBytes      int
+	maxBytes      int
+	targets       []*replica.SessionTarget
 
 	results []fetched // by target
 	bytes   int       // of records in results
@@ -107,9 +118,29 @@ func (f *fetch) read() {
 		o := &f.results[i]
 		*o = fetched{highWatermark: -1, lastStable: -1, logStart: -1}
 		f.readOne(o, &t.Target)
+		if f.follower != wire.NoBroker {
+			f.noteFollower(o, &t.Target)
+		}
 		f.bytes += o.size
 		if o.code != wire.ErrNone || o.diverging {
 			f.failed = true
+		}
+	}
+	f.again = true
+}
+
+// noteFollower tells the partition what the follower has, once it is known that the logs agree up to there.
+func (f *fetch) noteFollower(o *fetched, t *replica.Target) {
+	switch {
+	case o.code == wire.ErrOffsetOutOfRange && o.partition != nil:
+		o.logStart = o.partition.Log().Start() // where the follower may begin anew
+	case o.code != wire.ErrNone, o.diverging, f.again:
+	default:
+		if code := o.partition.Fetched(f.follower, f.followerEpoch, t.LeaderEpoch, t.Offset); code != wire.ErrNone {
+			if o.size > 0 {
+				o.slice.Release()
+			}
+			*o = fetched{partition: o.partition, code: code, highWatermark: -1, lastStable: -1, logStart: -1}
 		}
 	}
 }
@@ -143,7 +174,10 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 		}
 	}
 	limit := high
-	if f.committed {
+	switch {
+	case f.follower != wire.NoBroker:
+		limit = log.End()
+	case f.committed:
 		limit = stable
 	}
 	left := max(0, f.maxBytes-f.bytes)
@@ -203,10 +237,17 @@ func (f *fetch) wait(deadline time.Time) {
 		f.awake(deadline)
 	})
 	stop = context.AfterFunc(f.request.Context(), w.Cancel)
-	for i := range f.targets {
-		if p := f.results[i].partition; p != nil {
+	for i, t := range f.targets {
+		switch p := f.results[i].partition; {
+		case p == nil:
+		case f.follower != wire.NoBroker:
+			w.WatchEnd(p, t.Offset)
+		default:
 			w.Watch(p, f.results[i].highWatermark)
 		}
+	}
+	if f.follower != wire.NoBroker && !f.broker.Followers.park(f.session.ID, f.sessionEpoch, w) {
+		w.Cancel()
 	}
 	if f.broker.stopping.Load() { // looked at after the registration, so that StopWaiting misses none
 		w.Cancel()

@@ -31,7 +31,7 @@ func (b *Broker) find(name string, id wire.TopicID, byID bool, p wire.Partition)
 	if t == nil || p < 0 || int(p) >= len(t.Partitions) {
 		return nil, wire.ErrUnknownTopicOrPartition
 	}
-	if slices.Contains(t.Partitions[p].Replicas, b.ID) {
+	if slices.Contains(t.Partitions[p].Replicas, b.ID) && b.Disk.Err() != nil {
 		return nil, wire.ErrKafkaStorageError // ours by the metadata, but its log did not open
 	}
 	return nil, wire.ErrNotLeaderOrFollower

@@ -58,6 +58,14 @@ func (b *Broker) listOffset(version int16, committed bool, topic string, q messa
 		a.ErrorCode = code
 		return
 	}
+	if q.Timestamp != earliestTimestamp && q.Timestamp != earliestLocal && !p.Settled() {
+		// The watermark may be lower than what clients were told before this broker led (KIP-207).
+		a.ErrorCode = wire.ErrOffsetNotAvailable
+		if version < 5 {
+			a.ErrorCode = wire.ErrLeaderNotAvailable
+		}
+		return
+	}
 	if version == 0 {
 		b.oldStyleOffsets(p, q, a)
 		return

@@ -19,9 +19,9 @@ type Kind byte
 
 // The kinds of stream.
 const (
-	KindRaft Kind = 0x80 + iota // raft's own transport
-	KindRPC                     // calls
-	KindFetch                   // fetches of followers, in Kafka's own form
+	KindRaft  Kind = 0x80 + iota // raft's own transport
+	KindRPC                      // calls
+	KindFetch                    // fetches of followers, in Kafka's own form
 	kindEnd
 )
 

@@ -51,6 +51,7 @@ type Node struct {
 	dir      string
 	settings map[string]string
 	node     *cluster.Node
+	last     cluster.Address // of the node that was stopped
 }
 
 // Client returns the address that clients use.
@@ -58,6 +59,9 @@ func (n *Node) Client() string { return n.node.Address().Client }
 
 // Admin returns the address of the admin listener.
 func (n *Node) Admin() string { return n.node.Address().Admin }
+
+// Running reports whether the node was started and not stopped.
+func (n *Node) Running() bool { return n.node != nil }
 
 // Broker returns the broker's id.
 func (n *Node) Broker() int32 { return int32(n.node.Address().Broker) }
@@ -73,6 +77,7 @@ func (n *Node) Stop() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
+	n.last = n.node.Address()
 	if err := n.node.Stop(ctx); err != nil {
 		n.t.Errorf("stop: %v", err)
 	}
@@ -94,10 +99,15 @@ func (n *Node) Move() {
 // Restart stops the node and starts it again, on the same addresses.
 func (n *Node) Restart() {
 	n.t.Helper()
-	address := n.node.Address()
 	n.Stop()
-	n.settings["listeners"], n.settings["admin.listener"] = address.Client, address.Admin
-	n.settings["internal.listener"], n.settings["gossip.listener"] = address.Internal, address.Gossip
+	n.Start()
+}
+
+// Start starts the node, which was stopped, on the same addresses.
+func (n *Node) Start() {
+	n.t.Helper()
+	n.settings["listeners"], n.settings["admin.listener"] = n.last.Client, n.last.Admin
+	n.settings["internal.listener"], n.settings["gossip.listener"] = n.last.Internal, n.last.Gossip
 	n.start(func(*cluster.Config) {})
 }
 

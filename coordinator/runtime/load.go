@@ -19,6 +19,10 @@ const (
 func (s *shard) load() {
 	now := s.now()
 	s.nextClean = now.Now + s.c.opts.Config.OffsetsRetentionCheck
+	if _, _, settled := s.c.opts.Journal.Bounds(s.p); !settled {
+		s.nextClean = now.Now + settleRetry
+		return
+	}
 	if err := s.restore(now); err != nil {
 		s.c.opts.Log.Error("groups not loaded", "partition", s.p, "error", err)
 		s.groups, s.committed = map[string]*group.Group{}, map[string]bool{}
@@ -27,6 +31,10 @@ func (s *shard) load() {
 	}
 	s.loaded = true
 }
+
+// settleRetry is the time between two looks whether the watermark has reached the epoch's start: the followers' next fetches
+// bring it there.
+const settleRetry = 5_000_000
 
 // loadRetry is the time between two attempts to load, on the shard's clock.
 const loadRetry = 1_000_000_000

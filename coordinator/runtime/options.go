@@ -33,8 +33,9 @@ type Journal interface {
 	// that must not block: when the batch is committed, or with the code that says why it is not. ErrRequestTimedOut leaves
 	// open whether it will be. Appends of one caller to one partition keep their order.
 	Append(p wire.Partition, epoch wire.LeaderEpoch, batch []byte, done func(last wire.Offset, code wire.ErrorCode))
-	// Bounds returns the partition's log start and high watermark; false if this broker does not hold it.
-	Bounds(p wire.Partition) (start, highWatermark wire.Offset, ok bool)
+	// Bounds returns the partition's log start and high watermark. settled is false as long as the watermark may be lower
+	// than what was acknowledged before this broker led, or if it does not lead.
+	Bounds(p wire.Partition) (start, highWatermark wire.Offset, settled bool)
 	// Read returns whole committed batches from an offset on, about maxBytes of them; none at the high watermark.
 	Read(p wire.Partition, from wire.Offset, maxBytes int) ([]byte, error)
 }

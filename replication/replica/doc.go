@@ -1,11 +1,22 @@
-// Package replica drives the replicas that this broker holds: it appends what producers send, tells when that is
-// acknowledged, reads what consumers ask for, and wakes those that wait.
+// Package replica drives the replicas that this broker holds: it appends what producers send, fetches what other leaders
+// have, tells when records are acknowledged, reads what consumers and followers ask for, and wakes those that wait.
 //
 //	Produce --> Partition.Append --> storage.Log            (one write)
 //	                |                     | synced           (a syncer of storage/disk)
 //	                v                     v
-//	            ProduceWait <--- Partition.advance ---> FetchWait
+//	            ProduceWait <--- Partition.advance ---> FetchWait (consumers: the watermark; followers: the log's end)
 //	                              replication.Leader (pure)
+//	                                      ^      |
+//	          Fetched, Acked by followers |      v
+//	                                         alterer --> the controller
+//
+//	fetcher --> Partition.Ask --> the leader --> Partition.Take --> storage.Log
+//	                              replication.Follower (pure)           | synced
+//	                                    the leader <-- reporter <-------+
+//
+// A broker has one fetcher (num.replica.fetchers) and one reporter for each other broker that leads something it follows.
+// The next fetch goes out before the records of the last are synced: what is synced travels beside the fetches, which may be
+// waiting at the leader.
 //
 // # Who may call what
 //
@@ -16,7 +27,12 @@
 //
 //   - the partition is deleted, or its log closes after a disk error: whoever waits is told at once;
 //   - two requests wait for the same offset: one sync answers both;
-//   - a fetch arrives just as the watermark moves: it is registered first and looked at again afterwards.
+//   - a fetch arrives just as the watermark moves: it is registered first and looked at again afterwards;
+//   - the partition stops leading, or leads in another epoch, while something is written: the change waits until it is
+//     written (Partition.role), so that nobody writes in a part that is over;
+//   - partitions are to be fetched from a leader where a fetch waits already: the leader is nudged to answer it;
+//   - the controller does not answer: an ISR is asked for until it does, or until the metadata has moved on.
 //
-// Lock order: Partition.mu is a leaf. Nothing is called, written or waited for while it is held.
+// Lock order: Partition.role, then fetchers.mu or alterer.mu, then Partition.mu. Partition.mu is held for no write and no
+// wait; under it only marks of the log are read, whose locks are leaves.
 package replica

@@ -7,8 +7,8 @@ import (
 	"github.com/kraftgo/kraftgo/wire"
 )
 
-// FetchWait is a fetch that waits for any of its partitions to have more. Its function is called once: when a watermark
-// moved, a partition ended, or time is up.
+// FetchWait is a fetch that waits for any of its partitions to have more. Its function is called once: when a mark moved, a
+// partition ended, or time is up.
 type FetchWait struct {
 	ready func()
 
@@ -29,14 +29,23 @@ func NewFetchWait(timeout time.Duration, ready func()) *FetchWait {
 
 // Watch makes the wait end when p's watermark moves past seen, or p ends. It ends at once if that has happened.
 func (w *FetchWait) Watch(p *Partition, seen wire.Offset) {
+	w.watch(p, p.mu.fetches, func() bool { return p.HighWatermark() > seen })
+}
+
+// WatchEnd is Watch for followers: they wait for the log's end.
+func (w *FetchWait) WatchEnd(p *Partition, seen wire.Offset) {
+	w.watch(p, p.mu.copies, func() bool { return p.log.End() > seen || p.Serving(wire.NoLeaderEpoch) != wire.ErrNone })
+}
+
+func (w *FetchWait) watch(p *Partition, set map[*FetchWait]struct{}, moved func() bool) {
 	w.mu.Lock()
 	w.mu.partitions = append(w.mu.partitions, p)
 	w.mu.Unlock()
 	p.mu.Lock()
-	p.mu.fetches[w] = struct{}{}
+	set[w] = struct{}{}
 	p.mu.Unlock()
 	// Registered first, looked at afterwards: a move in between is seen by one of the two.
-	if p.HighWatermark() > seen {
+	if moved() {
 		w.moved(wire.ErrNone)
 	}
 	w.mu.Lock()
@@ -89,5 +98,6 @@ func (w *FetchWait) finish() {
 func (p *Partition) unwatch(w *FetchWait) {
 	p.mu.Lock()
 	delete(p.mu.fetches, w)
+	delete(p.mu.copies, w)
 	p.mu.Unlock()
 }

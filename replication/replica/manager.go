@@ -1,23 +1,24 @@
 package replica
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/kraftgo/kraftgo/replication"
 	"github.com/kraftgo/kraftgo/storage"
 	"github.com/kraftgo/kraftgo/storage/disk"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
-// Assignment is a replica that this broker holds, and its part in it.
+// Assignment is a replica that this broker holds, and what the metadata says of its partition.
 type Assignment struct {
 	disk.Replica
-	Leading  bool
-	Epoch    wire.LeaderEpoch
-	InSync   []wire.BrokerID
-	Replicas int // how many the partition has
+	Leader wire.BrokerID // or NoBroker
+	replication.Assignment
 }
 
 // TopicSettings are what a topic's settings mean for its logs and for its requests.
@@ -32,13 +33,30 @@ type Observer interface {
 	Resigned(p *Partition)
 }
 
+// Options are what a Manager works with.
+type Options struct {
+	Env  Env // Propose and Synced are the Manager's own
+	Disk *disk.Disk
+	// Links reaches leaders; Alter asks the controller for ISRs. nil: there are no other brokers.
+	Links Links
+	Alter func(context.Context, []Alteration) ([]Altered, error)
+	Fetch FetchOptions
+	Log   *slog.Logger
+	// Observer is told of leadership. nil: nobody.
+	Observer Observer
+}
+
 // Manager holds the partitions of this broker and does to them what the metadata says. Changes come from one goroutine;
 // look-ups from any.
 type Manager struct {
-	broker   wire.BrokerID
+	env      *Env
 	disk     *disk.Disk
 	log      *slog.Logger
 	observer Observer
+	fetchers *fetchers
+	alterer  *alterer
+	stop     context.CancelFunc
+	running  sync.WaitGroup
 
 	mu         sync.RWMutex // a leaf
 	partitions map[wire.TopicIDPartition]*Partition
@@ -46,13 +64,52 @@ type Manager struct {
 	offline    bool
 }
 
-// NewManager returns a manager without partitions. observer may be nil.
-func NewManager(broker wire.BrokerID, d *disk.Disk, log *slog.Logger, observer Observer) *Manager {
-	return &Manager{
-		broker: broker, disk: d, log: log, observer: observer,
+// NewManager returns a manager without partitions.
+func NewManager(o Options) *Manager {
+	m := &Manager{
+		env: &o.Env, disk: o.Disk, log: o.Log, observer: o.Observer,
 		partitions: map[wire.TopicIDPartition]*Partition{}, topics: map[string]wire.TopicID{},
 	}
+	var ctx context.Context
+	ctx, m.stop = context.WithCancel(context.Background())
+	m.fetchers = newFetchers(ctx, o.Env.Broker, o.Links, o.Fetch, o.Log)
+	m.alterer = newAlterer(o.Alter, o.Log)
+	m.env.Propose, m.env.Synced = m.alterer.propose, m.fetchers.synced
+	m.running.Go(func() { m.alterer.run(ctx) })
+	m.running.Go(func() { m.watch(ctx) })
+	return m
 }
+
+// Close ends the fetches from leaders and the questions to the controller. Partitions go on serving.
+func (m *Manager) Close() {
+	m.stop()
+	m.fetchers.close()
+	m.running.Wait()
+}
+
+// watch looks now and then for followers that lag, as often as Kafka does.
+func (m *Manager) watch(ctx context.Context) {
+	tick := time.NewTicker(max(m.env.LagMax/2, 10*time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			m.Reconsider()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Reconsider has every led partition look again at who is in sync, as when brokers have come or gone.
+func (m *Manager) Reconsider() {
+	for _, p := range m.All() {
+		p.Reconsider()
+	}
+}
+
+// Restarted has the followed partitions tell their leaders everything anew: this broker has another epoch, or theirs have.
+func (m *Manager) Restarted() { m.fetchers.restart() }
 
 // Partition returns a partition that this broker holds, or nil.
 func (m *Manager) Partition(id wire.TopicIDPartition) *Partition {
@@ -106,8 +163,10 @@ func (m *Manager) WakeFetches() {
 	for _, p := range m.All() {
 		p.mu.Lock()
 		woken := wake{partition: p}
-		for f := range p.mu.fetches {
-			woken.fetches = append(woken.fetches, f)
+		for _, set := range []map[*FetchWait]struct{}{p.mu.fetches, p.mu.copies} {
+			for f := range set {
+				woken.fetches = append(woken.fetches, f)
+			}
 		}
 		p.mu.Unlock()
 		woken.run()
@@ -134,38 +193,53 @@ func (m *Manager) Assign(list []Assignment, settings func(topic string) TopicSet
 func (m *Manager) assign(a Assignment, settings func(topic string) TopicSettings) error {
 	p := m.Partition(a.Key())
 	if p == nil {
-		log := m.disk.Log(a.Key())
-		if log == nil {
-			return errors.New("no log for " + a.DirName())
-		}
-		s := settings(a.Topic)
-		if err := log.SetOptions(s.Log); err != nil {
+		var err error
+		if p, err = m.open(a.Replica, settings); err != nil {
 			return err
 		}
-		name := wire.TopicPartition{Topic: a.Topic, Partition: a.Partition}
-		p = NewPartition(name, a.Key(), m.broker, log, s.Request)
-		m.mu.Lock()
-		m.partitions[a.Key()] = p
-		m.topics[a.Topic] = a.TopicID
-		offline := m.offline
-		m.mu.Unlock()
-		if offline || log.Suspect() != "" && a.Leading && len(a.InSync) > 1 {
-			p.Retire(wire.ErrKafkaStorageError)
-			return nil
-		}
 	}
-	if !a.Leading {
-		p.Resign()
+	if a.Leader == m.env.Broker {
+		m.fetchers.drop(p)
+		p.Lead(a.Assignment)
 		if m.observer != nil {
-			m.observer.Resigned(p)
+			m.observer.Leads(p, a.Epoch)
 		}
 		return nil
 	}
-	p.Lead(a.Epoch, a.InSync, a.Replicas)
+	if a.Leader == wire.NoBroker {
+		m.fetchers.drop(p)
+		p.Resign()
+	} else {
+		p.Follow(a.Leader, a.Epoch, slices.Contains(a.InSync, m.env.Broker))
+		m.fetchers.put(p)
+	}
 	if m.observer != nil {
-		m.observer.Leads(p, a.Epoch)
+		m.observer.Resigned(p)
 	}
 	return nil
+}
+
+// open makes the partition of a replica that the disk holds.
+func (m *Manager) open(r disk.Replica, settings func(topic string) TopicSettings) (*Partition, error) {
+	log := m.disk.Log(r.Key())
+	if log == nil {
+		return nil, errors.New("no log for " + r.DirName())
+	}
+	s := settings(r.Topic)
+	if err := log.SetOptions(s.Log); err != nil {
+		return nil, err
+	}
+	name := wire.TopicPartition{Topic: r.Topic, Partition: r.Partition}
+	p := NewPartition(name, r.Key(), m.env, log, s.Request, m.disk.Watermark(r.Key()))
+	m.mu.Lock()
+	m.partitions[r.Key()] = p
+	m.topics[r.Topic] = r.TopicID
+	offline := m.offline
+	m.mu.Unlock()
+	if offline {
+		p.Retire(wire.ErrKafkaStorageError)
+	}
+	return p, nil
 }
 
 // Configure puts new settings of a topic in force.
@@ -213,8 +287,25 @@ func (m *Manager) Delete(topic wire.TopicID) error {
 		}
 	}
 	m.mu.Unlock()
+	return m.remove(gone)
+}
+
+// Remove removes one replica, which a committed record has moved away.
+func (m *Manager) Remove(key wire.TopicIDPartition) error {
+	m.mu.Lock()
+	p := m.partitions[key]
+	delete(m.partitions, key)
+	m.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	return m.remove([]*Partition{p})
+}
+
+func (m *Manager) remove(gone []*Partition) error {
 	var faults []error
 	for _, p := range gone {
+		m.fetchers.drop(p)
 		p.Retire(wire.ErrUnknownTopicOrPartition)
 		if m.observer != nil {
 			m.observer.Resigned(p)
@@ -222,4 +313,13 @@ func (m *Manager) Delete(topic wire.TopicID) error {
 		faults = append(faults, m.disk.Delete(p.ID))
 	}
 	return errors.Join(faults...)
+}
+
+// Acked takes a follower's reports of what it has synced.
+func (m *Manager) Acked(follower wire.BrokerID, epoch wire.BrokerEpoch, reports []Report) {
+	for _, r := range reports {
+		if p := m.Partition(r.Partition); p != nil {
+			p.Acked(follower, epoch, r.LeaderEpoch, r.Durable)
+		}
+	}
 }

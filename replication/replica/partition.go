@@ -3,6 +3,7 @@ package replica
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/kraftgo/kraftgo/replication"
 	"github.com/kraftgo/kraftgo/storage"
@@ -26,22 +27,58 @@ type Settings struct {
 // CodecProducer is the Settings.Codec that keeps what the producer chose.
 const CodecProducer = -1
 
-// Partition is one replica on this broker. It leads or it does not; while it does not, appends and reads are refused.
+// Env is what partitions have around them. Its functions must not block.
+type Env struct {
+	Broker wire.BrokerID
+	LagMax time.Duration // replica.lag.time.max.ms
+	// Now is a monotonic clock.
+	Now func() time.Duration
+	// Eligible reports whether the metadata would let a broker's incarnation into an ISR.
+	Eligible func(wire.BrokerID, wire.BrokerEpoch) bool
+	// Propose has the controller asked for an ISR.
+	Propose func(*Partition, replication.Proposal)
+	// Synced has the leader of a partition that is followed here told how far its log is synced.
+	Synced func(*Partition)
+}
+
+// Alone returns an Env for partitions that have no other replicas.
+func Alone(broker wire.BrokerID) *Env {
+	start := time.Now()
+	return &Env{
+		Broker: broker, LagMax: 30 * time.Second,
+		Now:      func() time.Duration { return time.Since(start) },
+		Eligible: func(wire.BrokerID, wire.BrokerEpoch) bool { return false },
+		Propose:  func(*Partition, replication.Proposal) {},
+		Synced:   func(*Partition) {},
+	}
+}
+
+// Partition is one replica on this broker. It leads, or follows, or does neither; while it does not lead, appends are
+// refused.
 type Partition struct {
 	Name      wire.TopicPartition
 	ID        wire.TopicIDPartition
 	log       *storage.Log
-	broker    wire.BrokerID
+	env       *Env
 	settings  atomic.Pointer[Settings]
-	watermark atomic.Int64 // the high watermark, as leader.HighWatermark
+	watermark atomic.Int64 // the high watermark: the leader's, or what the leader last said of it
+
+	// role is held shared while the log is written as leader or follower, and exclusively while that changes, so that
+	// nobody writes in a part that is over. It is taken before mu.
+	role sync.RWMutex
 
 	mu struct {
 		sync.Mutex
 		leader   *replication.Leader // nil: not leading
-		replicas int                 // how many the partition has
-		gone     wire.ErrorCode      // why no request is served any more; ErrNone while they are
-		produces []produceWaiter     // ascending by offset
-		fetches  map[*FetchWait]struct{}
+		follower *replication.Follower
+		leaderID wire.BrokerID           // who is followed
+		inSync   bool                    // the metadata has this follower in the ISR
+		reign    int                     // counts the times that it began to lead: within one, nothing is cut off
+		gone     wire.ErrorCode          // why no request is served any more; ErrNone while they are
+		produces []produceWaiter         // ascending by offset
+		fetches  map[*FetchWait]struct{} // that wait for the watermark
+		copies   map[*FetchWait]struct{} // of followers, that wait for the log's end
+		end      wire.Offset             // of the log, as those were last told
 	}
 }
 
@@ -52,12 +89,13 @@ type produceWaiter struct {
 	index  int
 }
 
-// NewPartition returns a partition over an open log. Its watermark starts at the log's start, until it leads.
-func NewPartition(name wire.TopicPartition, id wire.TopicIDPartition, broker wire.BrokerID, log *storage.Log, s Settings) *Partition {
-	p := &Partition{Name: name, ID: id, log: log, broker: broker}
+// NewPartition returns a partition over an open log. watermark is what is known of it from before.
+func NewPartition(name wire.TopicPartition, id wire.TopicIDPartition, env *Env, log *storage.Log, s Settings, watermark wire.Offset) *Partition {
+	p := &Partition{Name: name, ID: id, log: log, env: env}
 	p.settings.Store(&s)
-	p.watermark.Store(int64(log.Start()))
-	p.mu.fetches = map[*FetchWait]struct{}{}
+	p.watermark.Store(int64(max(log.Start(), min(watermark, log.End()))))
+	p.mu.fetches, p.mu.copies = map[*FetchWait]struct{}{}, map[*FetchWait]struct{}{}
+	p.mu.leaderID = wire.NoBroker
 	return p
 }
 
@@ -72,57 +110,140 @@ func (p *Partition) Configure(s Settings) {
 	p.settings.Store(&s)
 	p.mu.Lock()
 	var woken wake
+	following := p.mu.follower != nil
 	if p.mu.leader != nil {
-		p.mu.leader.Configure(s.Durability, min(s.MinInSync, p.mu.replicas))
+		p.mu.leader.Configure(p.env.Now(), s.Durability, s.MinInSync)
 		woken = p.advanceLocked()
 	}
 	p.mu.Unlock()
 	woken.run()
+	if following { // with another durability the leader counts something else
+		p.env.Synced(p)
+	}
 }
 
-// Lead makes the partition lead in an epoch, with itself and others in sync, of so many replicas: no more than there are
-// can be wanted in sync (Partition.effectiveMinIsr of Kafka).
-func (p *Partition) Lead(epoch wire.LeaderEpoch, inSync []wire.BrokerID, replicas int) {
-	s := p.Settings()
-	if epoch > p.log.LatestEpoch() {
-		p.log.AssignEpoch(epoch)
+// Lead makes the partition lead as the metadata says; in an epoch that it leads already, it notes what is new.
+func (p *Partition) Lead(a replication.Assignment) {
+	if p.committed(a) {
+		return
 	}
+	s := p.Settings()
+	p.role.Lock()
+	if a.Epoch > p.log.LatestEpoch() {
+		p.log.AssignEpoch(a.Epoch)
+	}
+	durable := p.log.Durable()
+	own := replication.Marks{End: p.log.End(), Durable: durable}
 	p.mu.Lock()
-	p.mu.leader = replication.NewLeader(p.broker, epoch, inSync, max(wire.Offset(p.watermark.Load()), p.log.Start()))
-	p.mu.replicas = replicas
-	p.mu.leader.Configure(s.Durability, min(s.MinInSync, replicas))
+	if p.mu.gone != wire.ErrNone {
+		p.mu.Unlock()
+		p.role.Unlock()
+		return
+	}
+	if p.mu.leader == nil {
+		p.mu.reign++
+	}
+	p.mu.follower, p.mu.leaderID = nil, wire.NoBroker
+	p.mu.leader = replication.NewLeader(replication.LeaderConfig{
+		ID: p.env.Broker, Assigned: a, Own: own, HighWatermark: max(wire.Offset(p.watermark.Load()), p.log.Start()),
+		Durability: s.Durability, MinInSync: s.MinInSync, LagMax: p.env.LagMax, Eligible: p.env.Eligible, Now: p.env.Now(),
+	})
+	p.mu.end = own.End
 	woken := p.advanceLocked()
 	p.mu.Unlock()
+	p.role.Unlock()
 	woken.run()
+	if own.Durable < own.End && s.Durability == replication.Fsync {
+		p.log.RequestSync()
+	}
 }
 
-// Resign makes the partition stop leading; whoever waits is told so.
-func (p *Partition) Resign() { p.end(wire.ErrNotLeaderOrFollower, false) }
+// committed notes news of the epoch that is led, and reports whether a is of that epoch.
+func (p *Partition) committed(a replication.Assignment) bool {
+	p.mu.Lock()
+	l := p.mu.leader
+	if l == nil || l.Epoch() != a.Epoch {
+		p.mu.Unlock()
+		return false
+	}
+	l.Committed(p.env.Now(), a)
+	woken := p.advanceLocked()
+	if !l.EnoughInSync() {
+		// What waits for all may never come to be acknowledged: its producers try again.
+		short := p.takeProducesLocked(func(w produceWaiter) bool { return w.all })
+		p.mu.Unlock()
+		woken.run()
+		(&wake{partition: p, code: wire.ErrNotEnoughReplicasAfterAppend, produces: short}).run()
+		return true
+	}
+	p.mu.Unlock()
+	woken.run()
+	return true
+}
+
+// takeProducesLocked takes the waits out that match.
+func (p *Partition) takeProducesLocked(match func(produceWaiter) bool) (taken []produceWaiter) {
+	n := 0
+	for _, w := range p.mu.produces {
+		if match(w) {
+			taken = append(taken, w)
+		} else {
+			p.mu.produces[n] = w
+			n++
+		}
+	}
+	clear(p.mu.produces[n:])
+	p.mu.produces = p.mu.produces[:n]
+	return taken
+}
+
+// Resign makes the partition neither lead nor follow; whoever waits is told so.
+func (p *Partition) Resign() { p.become(nil, wire.NoBroker, wire.ErrNotLeaderOrFollower, false) }
 
 // Retire makes the partition refuse everything from now on: it was deleted (ErrUnknownTopicOrPartition) or its log
 // closed (ErrKafkaStorageError).
-func (p *Partition) Retire(code wire.ErrorCode) { p.end(code, true) }
+func (p *Partition) Retire(code wire.ErrorCode) { p.become(nil, wire.NoBroker, code, true) }
 
-func (p *Partition) end(code wire.ErrorCode, forGood bool) {
+// become ends the present part in the partition, for that of a follower or none.
+func (p *Partition) become(f *replication.Follower, leader wire.BrokerID, code wire.ErrorCode, forGood bool) {
+	if !forGood { // after a fault of the disk a write may hang, which must not hold this up
+		p.role.Lock()
+		defer p.role.Unlock()
+	}
 	p.mu.Lock()
-	p.mu.leader = nil
+	if p.mu.gone != wire.ErrNone {
+		f, leader, code = nil, wire.NoBroker, p.mu.gone
+	}
+	p.mu.leader, p.mu.follower, p.mu.leaderID = nil, f, leader
 	if forGood {
 		p.mu.gone = code
 	}
-	woken := wake{partition: p, code: code, produces: p.mu.produces}
-	p.mu.produces = nil
-	for f := range p.mu.fetches {
-		woken.fetches = append(woken.fetches, f)
-	}
-	clear(p.mu.fetches)
+	woken := p.endWaitsLocked(code)
 	p.mu.Unlock()
 	woken.run()
+}
+
+// endWaitsLocked takes out whoever waits.
+func (p *Partition) endWaitsLocked(code wire.ErrorCode) wake {
+	woken := wake{partition: p, code: code, produces: p.mu.produces}
+	p.mu.produces = nil
+	for _, set := range []map[*FetchWait]struct{}{p.mu.fetches, p.mu.copies} {
+		for f := range set {
+			woken.fetches = append(woken.fetches, f)
+		}
+		clear(set)
+	}
+	return woken
 }
 
 // serving returns ErrNone if the partition leads in the epoch that the client believes in (NoLeaderEpoch: any).
 func (p *Partition) serving(epoch wire.LeaderEpoch) (wire.LeaderEpoch, wire.ErrorCode) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.servingLocked(epoch)
+}
+
+func (p *Partition) servingLocked(epoch wire.LeaderEpoch) (wire.LeaderEpoch, wire.ErrorCode) {
 	switch {
 	case p.mu.gone != wire.ErrNone:
 		return 0, p.mu.gone
@@ -145,6 +266,14 @@ func (p *Partition) Serving(epoch wire.LeaderEpoch) wire.ErrorCode {
 	return code
 }
 
+// Settled reports whether a leader's watermark has reached the start of its epoch: before, it may be lower than what the
+// last leader has told clients (KIP-207).
+func (p *Partition) Settled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.leader != nil && p.mu.leader.HighWatermark() >= p.mu.leader.EpochStart()
+}
+
 // HighWatermark returns the offset below which records are acknowledged.
 func (p *Partition) HighWatermark() wire.Offset { return wire.Offset(p.watermark.Load()) }
 
@@ -152,7 +281,19 @@ func (p *Partition) HighWatermark() wire.Offset { return wire.Offset(p.watermark
 func (p *Partition) LastStableOffset() wire.Offset { return p.log.LastStableOffset(p.HighWatermark()) }
 
 // Durable is the log's callback: its durable end moved.
-func (p *Partition) Durable(wire.Offset) { p.advance() }
+func (p *Partition) Durable(wire.Offset) {
+	p.mu.Lock()
+	woken := p.advanceLocked()
+	following := p.mu.follower != nil
+	p.mu.Unlock()
+	woken.run()
+	if following {
+		p.env.Synced(p)
+	}
+}
+
+// Reconsider looks again at who is in sync: time has passed, or brokers have come or gone.
+func (p *Partition) Reconsider() { p.advance() }
 
 // advance reports the log's marks to the leader state, and wakes whom that concerns.
 func (p *Partition) advance() {
@@ -169,28 +310,30 @@ func (p *Partition) advanceLocked() wake {
 	if l == nil {
 		return wake{}
 	}
+	now := p.env.Now()
 	durable := p.log.Durable()
-	l.Report(p.broker, replication.Marks{End: p.log.End(), Durable: durable})
+	own := replication.Marks{End: p.log.End(), Durable: durable}
+	l.Own(now, own)
+	woken := wake{partition: p, proposal: l.Propose(now)}
+	if own.End != p.mu.end {
+		p.mu.end = own.End
+		for f := range p.mu.copies {
+			woken.fetches = append(woken.fetches, f)
+		}
+	}
 	mark := l.HighWatermark()
-	woken := wake{partition: p}
 	if wire.Offset(p.watermark.Load()) != mark {
 		p.watermark.Store(int64(mark))
 		for f := range p.mu.fetches {
 			woken.fetches = append(woken.fetches, f)
 		}
 	}
-	alone := l.Acknowledges()
-	n := 0
-	for _, w := range p.mu.produces {
-		if w.all && w.offset <= mark || !w.all && w.offset <= alone {
-			woken.produces = append(woken.produces, w)
-		} else {
-			p.mu.produces[n] = w
-			n++
-		}
+	if len(p.mu.produces) > 0 {
+		alone := l.Acknowledges()
+		woken.produces = p.takeProducesLocked(func(w produceWaiter) bool {
+			return w.all && w.offset <= mark || !w.all && w.offset <= alone
+		})
 	}
-	clear(p.mu.produces[n:])
-	p.mu.produces = p.mu.produces[:n]
 	return woken
 }
 
@@ -200,6 +343,7 @@ type wake struct {
 	code      wire.ErrorCode
 	produces  []produceWaiter
 	fetches   []*FetchWait
+	proposal  *replication.Proposal
 }
 
 func (w *wake) run() {
@@ -208,5 +352,8 @@ func (w *wake) run() {
 	}
 	for _, f := range w.fetches {
 		f.moved(w.code)
+	}
+	if w.proposal != nil {
+		w.partition.env.Propose(w.partition, *w.proposal)
 	}
 }

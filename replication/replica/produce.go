@@ -98,44 +98,44 @@ func (w *ProduceWait) expire() {
 // Append appends a client's validated batches as leader, and settles outcome i of w when they are acknowledged as acks
 // asks. It does not wait.
 func (p *Partition) Append(w *ProduceWait, i int, acks Acks, a storage.Append) {
-	epoch, code := p.serving(wire.NoLeaderEpoch)
-	if code != wire.ErrNone {
+	reign, code := p.append(&w.outcomes[i], acks, a)
+	switch {
+	case code != wire.ErrNone:
 		w.Refuse(i, code)
-		return
+	case w.outcomes[i].Code != wire.ErrNone || acks == AcksNone:
+		w.settle(i, wire.ErrNone)
+		p.advance()
+	default:
+		p.acknowledge(w, i, acks, reign, w.outcomes[i].Appended.Last+1)
 	}
-	if !p.enoughInSync(acks) {
-		w.Refuse(i, wire.ErrNotEnoughReplicas)
-		return
+}
+
+// append writes, if the partition leads and enough replicas are in sync. The part as leader lasts while it does.
+func (p *Partition) append(out *Outcome, acks Acks, a storage.Append) (reign int, code wire.ErrorCode) {
+	p.role.RLock()
+	defer p.role.RUnlock()
+	p.mu.Lock()
+	a.LeaderEpoch, code = p.servingLocked(wire.NoLeaderEpoch)
+	if code == wire.ErrNone && acks == AcksAll && !p.mu.leader.EnoughInSync() {
+		code = wire.ErrNotEnoughReplicas
 	}
-	a.LeaderEpoch = epoch
-	out := &w.outcomes[i]
+	reign = p.mu.reign
+	p.mu.Unlock()
+	if code != wire.ErrNone {
+		return reign, code
+	}
 	out.Appended, out.Code, out.Err = p.log.AppendAsLeader(a)
 	if out.Err != nil && out.Code == wire.ErrNone {
 		out.Code = wire.ErrKafkaStorageError
 	}
-	if out.Code != wire.ErrNone || acks == AcksNone {
-		w.settle(i, wire.ErrNone)
-		p.advance()
-		return
-	}
-	p.acknowledge(w, i, acks, out.Appended.Last+1)
+	return reign, wire.ErrNone
 }
 
-// enoughInSync reports whether enough replicas are in sync for such an append. Followers do not fetch yet: a partition with
-// several replicas has too few, whatever is asked, since the others would not get what is appended.
-func (p *Partition) enoughInSync(acks Acks) bool {
+// acknowledge registers a wait for offset; the marks may have reached it already. If the partition has stopped leading since
+// it was appended, it may be cut off, whoever leads now.
+func (p *Partition) acknowledge(w *ProduceWait, i int, acks Acks, reign int, offset wire.Offset) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.mu.leader != nil && p.mu.replicas > 1 {
-		return false
-	}
-	return acks != AcksAll || p.mu.leader == nil || p.mu.leader.InSync() >= min(p.Settings().MinInSync, p.mu.replicas)
-}
-
-// acknowledge registers a wait for offset; the marks may have reached it already.
-func (p *Partition) acknowledge(w *ProduceWait, i int, acks Acks, offset wire.Offset) {
-	p.mu.Lock()
-	if p.mu.leader == nil {
+	if p.mu.leader == nil || p.mu.reign != reign {
 		code := p.mu.gone
 		if code == wire.ErrNone {
 			code = wire.ErrNotLeaderOrFollower

@@ -1,0 +1,59 @@
+package api
+
+import (
+	"sync"
+	"time"
+
+	"github.com/kraftgo/kraftgo/replication/replica"
+)
+
+// Followers is what a leader keeps of the brokers that follow: their fetch sessions, and their fetches that wait, so that a
+// follower that has something new to ask can have its last question answered.
+type Followers struct {
+	Sessions *replica.Sessions
+
+	mu     sync.Mutex       // a leaf
+	parked map[int32]parked // by session
+	nudged map[int32]int32  // the epoch that a nudge was for, by session, if the fetch was not there yet
+}
+
+type parked struct {
+	epoch int32
+	wait  *replica.FetchWait
+}
+
+// followerSessions bounds the sessions of followers: brokers are few, and each has one or a few.
+const followerSessions = 10_000
+
+// NewFollowers returns an empty Followers.
+func NewFollowers() *Followers {
+	return &Followers{Sessions: replica.NewSessions(followerSessions, time.Now), parked: map[int32]parked{}, nudged: map[int32]int32{}}
+}
+
+// park notes a fetch that waits. It returns false if it was nudged already.
+func (f *Followers) park(session, epoch int32, w *replica.FetchWait) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.parked[session] = parked{epoch, w}
+	if e, ok := f.nudged[session]; ok {
+		delete(f.nudged, session)
+		return e != epoch
+	}
+	return true
+}
+
+// Nudge has the fetch of a session and epoch answered at once, which waits or is about to.
+func (f *Followers) Nudge(session, epoch int32) {
+	f.mu.Lock()
+	p := f.parked[session]
+	if p.wait == nil || p.epoch != epoch {
+		if len(f.nudged) > followerSessions {
+			clear(f.nudged) // of sessions that are no more: at worst a fetch waits its time
+		}
+		f.nudged[session] = epoch
+	}
+	f.mu.Unlock()
+	if p.wait != nil && p.epoch == epoch {
+		p.wait.Cancel()
+	}
+}

@@ -1,0 +1,235 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/kraftgo/kraftgo/cluster/internal"
+	"github.com/kraftgo/kraftgo/cluster/lifecycle"
+	"github.com/kraftgo/kraftgo/cluster/listen"
+	"github.com/kraftgo/kraftgo/replication"
+	"github.com/kraftgo/kraftgo/replication/replica"
+	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/message"
+)
+
+// links is this node's way, as a follower, to the leaders of its partitions.
+type links struct{ node *Node }
+
+// target returns where a broker's incarnation is reached.
+func (l links) target(id wire.BrokerID) (target, error) {
+	b := l.node.replica.Image().Broker(id)
+	if b == nil || b.Internal == "" {
+		return target{}, fmt.Errorf("broker %d is not registered", id)
+	}
+	return target{b.Directory, b.Internal}, nil
+}
+
+// Dial implements [replica.Links].
+func (l links) Dial(ctx context.Context, leader wire.BrokerID) (replica.Link, error) {
+	t, err := l.target(leader)
+	if err != nil {
+		return nil, err
+	}
+	c, err := internal.Dial(ctx, l.node.internalOptions(), t.Address, internal.KindFetch, t.Directory)
+	if err != nil {
+		return nil, err
+	}
+	return &link{conn: c}, nil
+}
+
+// Report implements [replica.Links].
+func (l links) Report(ctx context.Context, leader wire.BrokerID, epoch wire.BrokerEpoch, reports []replica.Report) error {
+	b := wire.AppendInt32(make([]byte, 0, 20+len(reports)*reportSize), l.node.brokerID.Load())
+	b = wire.AppendInt64(b, int64(epoch))
+	b = wire.AppendArrayLength(b, len(reports), true)
+	for _, r := range reports {
+		b = wire.AppendUUID(b, r.Partition.Topic)
+		b = wire.AppendInt32(b, int32(r.Partition.Partition))
+		b = wire.AppendInt32(b, int32(r.LeaderEpoch))
+		b = wire.AppendInt64(b, int64(r.Durable))
+	}
+	return l.call(ctx, leader, callDurableAck, b)
+}
+
+// Nudge implements [replica.Links].
+func (l links) Nudge(ctx context.Context, leader wire.BrokerID, session, epoch int32) error {
+	return l.call(ctx, leader, callNudge, wire.AppendInt32(wire.AppendInt32(nil, session), epoch))
+}
+
+func (l links) call(ctx context.Context, leader wire.BrokerID, m internal.Method, body []byte) error {
+	t, err := l.target(leader)
+	if err != nil {
+		return err
+	}
+	c, err := l.node.peers.client(t)
+	if err != nil {
+		return err
+	}
+	_, err = c.Call(ctx, m, body)
+	return err
+}
+
+// reportSize is that of one report: topic id, partition, leader epoch, offset.
+const reportSize = 16 + 4 + 4 + 8
+
+// serveDurableAck takes a follower's reports of what it has synced.
+func (p *peers) serveDurableAck(peer internal.Identity, body []byte) error {
+	r := wire.NewReader(body)
+	id, epoch := wire.BrokerID(r.Int32()), wire.BrokerEpoch(r.Int64())
+	reports := make([]replica.Report, 0, min(len(body)/reportSize+1, 1024))
+	for n := r.ArrayLength(true, false, reportSize); n > 0; n-- {
+		reports = append(reports, replica.Report{
+			Partition:   wire.TopicIDPartition{Topic: r.UUID(), Partition: wire.Partition(r.Int32())},
+			LeaderEpoch: wire.LeaderEpoch(r.Int32()), Durable: wire.Offset(r.Int64()),
+		})
+	}
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("a follower's report: %w", err)
+	}
+	// The connection may be older than the registration: what is proved is the directory.
+	if b := p.node.replica.Image().Broker(id); b == nil || b.Directory != peer.Directory {
+		return fmt.Errorf("a report of broker %d from another directory than it is registered with", id)
+	}
+	m := p.node.changes.manager()
+	if m == nil {
+		return fmt.Errorf("broker %d does not serve yet", p.node.brokerID.Load())
+	}
+	m.Acked(id, epoch, reports)
+	return nil
+}
+
+// serveNudge has a follower's fetch answered that waits here.
+func (p *peers) serveNudge(body []byte) error {
+	r := wire.NewReader(body)
+	session, epoch := r.Int32(), r.Int32()
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("a follower's nudge: %w", err)
+	}
+	if b := p.node.apiBroker.Load(); b != nil {
+		b.Followers.Nudge(session, epoch)
+	}
+	return nil
+}
+
+// alter asks the controller for the ISRs that leaders here propose.
+func (p *peers) alter(ctx context.Context, list []replica.Alteration) ([]replica.Altered, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	q := lifecycle.AlterPartitionRequest{Broker: wire.BrokerID(p.node.brokerID.Load()), Epoch: p.node.agent.Load().Epoch()}
+	for _, a := range list {
+		isr := make([]lifecycle.ISRMember, len(a.ISR))
+		for i, m := range a.ISR {
+			isr[i] = lifecycle.ISRMember{Broker: m.Broker, Epoch: m.Epoch}
+		}
+		q.Partitions = append(q.Partitions, lifecycle.AlterPartition{
+			Topic: a.Partition.Topic, Partition: a.Partition.Partition, LeaderEpoch: a.LeaderEpoch, PartitionEpoch: a.PartitionEpoch, ISR: isr,
+		})
+	}
+	answer, err := p.alterPartition(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]replica.Altered, len(answer.Partitions))
+	for i, a := range answer.Partitions {
+		out[i] = replica.Altered{Code: a.Code, LeaderEpoch: a.LeaderEpoch, PartitionEpoch: a.PartitionEpoch, ISR: a.ISR}
+	}
+	return out, nil
+}
+
+// env is what the partitions of this node have around them.
+func (n *Node) env() replica.Env {
+	start := time.Now()
+	return replica.Env{
+		Broker: n.identity.Broker, LagMax: n.milliseconds("replica.lag.time.max.ms"),
+		Now: func() time.Duration { return time.Since(start) },
+		Eligible: func(id wire.BrokerID, epoch wire.BrokerEpoch) bool {
+			b := n.replica.Image().Broker(id)
+			return b != nil && !b.Fenced && !b.ShuttingDown && (epoch == replication.NoBrokerEpoch || b.Epoch == epoch)
+		},
+	}
+}
+
+// fetchVersion is that of the fetches between brokers.
+const fetchVersion = 18
+
+// maxFetchAnswer bounds an answer: what was asked for, one batch more, and the rest of the message.
+const maxFetchAnswer = 256 << 20
+
+// link is one connection to a leader.
+type link struct {
+	conn        *internal.Conn
+	correlation int32
+	request     []byte
+	answer      *listen.Buffer
+}
+
+// Fetch implements [replica.Link].
+func (l *link) Fetch(ctx context.Context, m *message.FetchRequest) (*message.FetchResponse, error) {
+	// The connection ends with ctx, deadline or not: an answer that was not taken leaves it of no use.
+	defer context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(time.Unix(1, 0)) })()
+	l.correlation++
+	header := &message.RequestHeader{Key: message.KeyFetch, Version: fetchVersion, CorrelationID: l.correlation}
+	b := append(l.request[:0], 0, 0, 0, 0)
+	b = header.AppendTo(b)
+	b = m.AppendTo(b, fetchVersion)
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	l.request = b
+	if _, err := l.conn.Write(b); err != nil {
+		return nil, err
+	}
+	body, err := l.read()
+	if err != nil {
+		return nil, err
+	}
+	answer := m.NewResponse().(*message.FetchResponse)
+	if err := answer.Decode(body, fetchVersion); err != nil {
+		l.Release()
+		return nil, fmt.Errorf("a leader's answer: %w", err)
+	}
+	return answer, nil
+}
+
+// read reads an answer's body into a pooled buffer.
+func (l *link) read() ([]byte, error) {
+	// Length, correlation id, and the header's empty tags, which a flexible answer has.
+	var head [4 + 4 + 1]byte
+	if _, err := io.ReadFull(l.conn, head[:]); err != nil {
+		return nil, err
+	}
+	size := int(binary.BigEndian.Uint32(head[:])) - (len(head) - 4)
+	switch {
+	case size < 0 || size > maxFetchAnswer:
+		return nil, fmt.Errorf("a leader's answer of %d bytes", size)
+	case int32(binary.BigEndian.Uint32(head[4:])) != l.correlation || head[8] != 0:
+		return nil, fmt.Errorf("a leader's answer to another question")
+	}
+	l.answer = listen.GetBuffer(size)
+	l.answer.B = l.answer.B[:size]
+	if _, err := io.ReadFull(l.conn, l.answer.B); err != nil {
+		l.Release()
+		return nil, err
+	}
+	return l.answer.B, nil
+}
+
+// Release implements [replica.Link].
+func (l *link) Release() {
+	if l.answer != nil {
+		l.answer.Release()
+		l.answer = nil
+	}
+}
+
+// Close implements [replica.Link].
+func (l *link) Close() error {
+	l.Release()
+	return l.conn.Close()
+}
+
+// followersListener are the connections on which the brokers that follow this one fetch.
+func (n *Node) followersListener() net.Listener { return n.internal.Streams(internal.KindFetch) }

@@ -1,0 +1,147 @@
+package cluster_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kraftgo/kraftgo/cluster/kraftgotest"
+)
+
+// settles waits for a condition, and says at the end what it was told last.
+func settles(t *testing.T, what string, done func() string) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	last := done()
+	for ; last != ""; last = done() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %s", what, last)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		}
+	}
+}
+
+// dumpReplicas logs what the nodes know of their replicas, if the test has failed.
+func dumpReplicas(t *testing.T, nodes []*kraftgotest.Node) {
+	for _, n := range nodes {
+		if !t.Failed() || !n.Running() {
+			continue
+		}
+		answer, err := http.Get("http://" + n.Admin() + "/debug/replicas")
+		if err != nil {
+			t.Log(err)
+			continue
+		}
+		b, err := io.ReadAll(answer.Body)
+		t.Logf("broker %d: %s %v", n.Broker(), b, errors.Join(err, answer.Body.Close()))
+	}
+}
+
+func newClient(t *testing.T, seeds []string, options ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.MetadataMinAge(50 * time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner())}, options...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func produceSome(t *testing.T, c *kgo.Client, topic string, from, to int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	records := make([]*kgo.Record, 0, to-from)
+	for i := from; i < to; i++ {
+		records = append(records, &kgo.Record{Topic: topic, Partition: int32(i % 3), Value: fmt.Appendf(nil, "record %d", i)})
+	}
+	if err := c.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shrunken returns "" when the ISRs of a topic's partitions all have a size.
+func shrunken(t *testing.T, admin *kadm.Client, topic string, size int) string {
+	topics, err := admin.ListTopics(t.Context(), topic)
+	if err != nil {
+		return err.Error()
+	}
+	for _, p := range topics[topic].Partitions.Sorted() {
+		if len(p.ISR) != size || p.Leader < 0 {
+			return fmt.Sprintf("partition %d: leader %d, ISR %v, wanted are %d", p.Partition, p.Leader, p.ISR, size)
+		}
+	}
+	return ""
+}
+
+// Every record is on every replica, byte for byte; a broker that stops leaves the ISR, and comes back into it with what it
+// missed; what is acknowledged meanwhile is read after a change of all leaders.
+func TestReplicasAreTheSame(t *testing.T) {
+	first := kraftgotest.Start(t, map[string]string{"min.insync.replicas": "2"})
+	nodes := []*kraftgotest.Node{first, first.Join(nil), first.Join(nil)}
+	t.Cleanup(func() { dumpReplicas(t, nodes) })
+	seeds := []string{nodes[0].Client(), nodes[1].Client(), nodes[2].Client()}
+	c := newClient(t, seeds)
+	admin := kadm.NewClient(c)
+	if _, err := admin.CreateTopic(t.Context(), 3, 3, nil, "copied"); err != nil {
+		t.Fatal(err)
+	}
+	produceSome(t, c, "copied", 0, 100)
+	nodes[2].Stop()
+	settles(t, "the ISR without the stopped broker", func() string { return shrunken(t, admin, "copied", 2) })
+	produceSome(t, c, "copied", 100, 200)
+	nodes[2].Start()
+	settles(t, "the ISR with the broker that is back", func() string { return shrunken(t, admin, "copied", 3) })
+	produceSome(t, c, "copied", 200, 300)
+	nodes[1].Restart()
+	nodes[0].Restart()
+	produceSome(t, c, "copied", 300, 400)
+	settles(t, "the ISR at the end", func() string { return shrunken(t, admin, "copied", 3) })
+
+	reader := newClient(t, seeds, kgo.ConsumeTopics("copied"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	seen := map[string]bool{}
+	for len(seen) < 400 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		fetches := reader.PollFetches(ctx)
+		cancel()
+		if err := fetches.Err0(); err != nil {
+			t.Fatalf("%d of 400 records, %v", len(seen), err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if seen[string(r.Value)] {
+				t.Errorf("%s came twice", r.Value)
+			}
+			seen[string(r.Value)] = true
+		})
+	}
+	for p := range 3 {
+		name := filepath.Join("logs", fmt.Sprintf("copied-%d", p), "00000000000000000000.log")
+		settles(t, "equal logs", func() string {
+			want, err := os.ReadFile(filepath.Join(nodes[0].Dir(), name))
+			if err != nil {
+				return err.Error()
+			}
+			for _, n := range nodes[1:] {
+				got, err := os.ReadFile(filepath.Join(n.Dir(), name))
+				if err != nil || !bytes.Equal(got, want) {
+					return fmt.Sprintf("broker %d, partition %d: %d bytes, %d at the first broker, %v", n.Broker(), p, len(got), len(want), err)
+				}
+			}
+			return ""
+		})
+	}
+}
