@@ -65,6 +65,11 @@ func (l *Leader) Reign(term wire.Term) {
 	l.sessions = nil
 	if term != 0 {
 		l.sessions = newSessions(l.opts.Now(), l.opts.Session, l.opts.Quorum.Image())
+		if id, heard := l.opts.Quorum.Predecessor(); !heard.IsZero() {
+			if b := l.opts.Quorum.Image().BrokerByDirectory(id); b != nil {
+				l.sessions.heard(l.opts.Now(), b.Broker, b.Epoch, heard)
+			}
+		}
 	}
 	l.mu.Unlock()
 	if term == 0 {

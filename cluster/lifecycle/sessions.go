@@ -52,6 +52,26 @@ func (s *sessions) beat(now time.Time, id wire.BrokerID, epoch wire.BrokerEpoch,
 	n.until, n.logEnd, n.beat = now.Add(s.timeout), logEnd, now
 }
 
+// raftPause is the longest time between two messages of a raft leader, and some more: so much later than it was last heard a
+// broker may still have had a heartbeat answered, by itself.
+const raftPause = 250 * time.Millisecond
+
+// heard shortens the session of the last controller: it was heard as raft's leader until then, and has been silent since. If
+// there was no controller for long, it has the time for a heartbeat.
+func (s *sessions) heard(now time.Time, id wire.BrokerID, epoch wire.BrokerEpoch, at time.Time) {
+	n := s.of[id]
+	if n == nil || n.epoch != epoch {
+		return
+	}
+	until := at.Add(raftPause + s.timeout)
+	if least := now.Add(s.timeout / 4); until.Before(least) {
+		until = least
+	}
+	if until.Before(n.until) {
+		n.until = until
+	}
+}
+
 // lost ends the session of an incarnation that is known to be dead.
 func (s *sessions) lost(now time.Time, id wire.BrokerID, epoch wire.BrokerEpoch) {
 	if n := s.of[id]; n != nil && n.epoch == epoch {

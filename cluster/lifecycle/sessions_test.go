@@ -71,6 +71,27 @@ func TestSessions(t *testing.T) {
 
 // A broker that sends heartbeats within its session is never fenced by it; one that stops is, within a session of its last,
 // and no earlier.
+// A controller that fell silent is not given a second session by the next one; a heartbeat gives it one.
+func TestTheLastControllersSessionWentOn(t *testing.T) {
+	_, m := alive(t, 3)
+	b := m.Live()[0]
+	for _, c := range []struct{ silent, left time.Duration }{{2 * time.Second, 7250 * time.Millisecond}, {time.Minute, 2250 * time.Millisecond}, {0, 9 * time.Second}} {
+		start := time.Unix(1000, 0)
+		s := newSessions(start, 9*time.Second, m)
+		s.heard(start, b.Broker, b.Epoch, start.Add(-c.silent))
+		if early := s.expired(start.Add(c.left-time.Millisecond), m); len(early) > 0 {
+			t.Errorf("silent for %s: %v fenced before %s", c.silent, early, c.left)
+		}
+		if late := s.expired(start.Add(c.left), m); !slices.Contains(late, b.Broker) {
+			t.Errorf("silent for %s: not fenced after %s, but %v", c.silent, c.left, late)
+		}
+		s.beat(start.Add(time.Second), b.Broker, b.Epoch, 0)
+		if late := s.expired(start.Add(9*time.Second), m); slices.Contains(late, b.Broker) {
+			t.Errorf("fenced in spite of a heartbeat")
+		}
+	}
+}
+
 func TestSessionsEndWhenTheyShould(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 5).Draw(t, "brokers")

@@ -68,6 +68,9 @@ type Quorum struct {
 		sync.Mutex
 		reign   wire.Term     // 0: not leading, or not ready to
 		changed chan struct{} // closed and replaced when reign changes
+
+		predecessor wire.UUID // who led last, other than this node
+		heard       time.Time // when it was last heard as the leader
 	}
 }
 
@@ -185,6 +188,7 @@ func (q *Quorum) watchReign() {
 			set(term)
 			continue
 		}
+		q.notePredecessor()
 		select {
 		case <-q.stop:
 			set(0)
@@ -193,6 +197,25 @@ func (q *Quorum) watchReign() {
 		case <-tick.C:
 		}
 	}
+}
+
+// notePredecessor notes who leads, if it is another, and when it was last heard.
+func (q *Quorum) notePredecessor() {
+	id, _, err := q.Leader()
+	if err != nil || id.IsZero() || id == q.opts.ID {
+		return
+	}
+	heard := q.raft.LastContact()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.predecessor, q.mu.heard = id, heard
+}
+
+// Predecessor returns who led before this node did, and when it was last heard here; zero: nobody is known.
+func (q *Quorum) Predecessor() (id wire.UUID, heard time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.predecessor, q.mu.heard
 }
 
 // Reign returns the term in which this node leads and is ready to decide; 0 if it is not.
