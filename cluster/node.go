@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -428,8 +429,9 @@ func (n *Node) openQuorum() (err error) {
 	})
 	n.puller = feed.StartPuller(feed.PullerOptions{
 		Replica: n.replica, Store: store, Log: n.log, Sources: n.peers.sources,
-		Needed: func() bool { return !n.quorum.Leads() },
+		Needed: func() bool { return !n.quorum.Leads() }, Differs: n.differs,
 	})
+	n.watchMetadata()
 	close(n.opened)
 	if n.config.Found {
 		return n.found()
@@ -568,7 +570,7 @@ func (n *Node) register() error {
 	}
 	agent := lifecycle.StartAgent(lifecycle.AgentOptions{
 		Cluster: n.identity.Cluster, Registration: r, Damage: n.damage, Register: n.peers.register, Heartbeat: n.peers.heartbeat,
-		Applied: n.replica.Published, LogEnd: n.quorum.LastIndex, Log: n.log, Refused: n.fail,
+		Applied: n.replica.Published, State: n.state, LogEnd: n.quorum.LastIndex, Log: n.log, Refused: n.fail,
 		Interval: n.milliseconds("broker.heartbeat.interval.ms"), Session: n.milliseconds("broker.session.timeout.ms"),
 	})
 	n.agent.Store(agent)
@@ -741,7 +743,7 @@ func (n *Node) openGroups() (err error) {
 		Config: groupConfig(n.settings, n.replica.Image()),
 	})
 	n.metrics.Watch(n.partitions, n.replica.Image)
-	n.admin.Debug("/debug/replicas", func() any { return n.partitions.Describe() })
+	n.admin.Debug("/debug/replicas", func(*http.Request) (any, error) { return n.partitions.Describe(), nil })
 	return n.changes.begin(n.partitions)
 }
 

@@ -12,7 +12,8 @@
 //   - record.go, codec.go: the records and their encoding, FORMAT.md describes the bytes;
 //   - command.go: the envelope of a raft entry;
 //   - state.go: [State], the only writer; image.go: [Image], what it looked like at one index;
-//   - snapshot.go: an image as records, and back.
+//   - snapshot.go: an image as records, and back;
+//   - hash.go: what tells whether two brokers have the same state.
 //
 // # Who may call what
 //

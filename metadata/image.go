@@ -25,6 +25,7 @@ type Image struct {
 	nextProducerID wire.ProducerID
 	nextBrokerID   wire.BrokerID
 	partitions     int // over all topics
+	hash           Hash
 }
 
 // BrokerInfo is a registered broker. It never changes; a new one replaces it.
@@ -237,12 +238,8 @@ func (m *Image) Records() []Record {
 	}
 	m.byName.Ascend(func(t *Topic) bool {
 		out = append(out, &TopicRecord{Name: t.Name, ID: t.ID})
-		for i, p := range t.Partitions {
-			out = append(out, &PartitionRecord{
-				Topic: t.ID, Partition: wire.Partition(i), Replicas: p.Replicas, ISR: p.ISR,
-				Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Epoch: p.Epoch,
-				Adding: p.Adding, Removing: p.Removing, ELR: p.ELR, LastKnownELR: p.LastKnownELR,
-			})
+		for i := range t.Partitions {
+			out = append(out, partitionRecord(t, i))
 		}
 		return true
 	})
@@ -258,5 +255,20 @@ func (m *Image) Records() []Record {
 		}
 		return true
 	})
-	return append(out, &ProducerIDs{Broker: wire.NoBroker, Epoch: -1, Next: m.nextProducerID}, &BrokerIDs{Next: m.nextBrokerID})
+	return append(out, producerIDs(m), &BrokerIDs{Next: m.nextBrokerID})
+}
+
+// partitionRecord returns the record that makes a partition as it is.
+func partitionRecord(t *Topic, i int) *PartitionRecord {
+	p := &t.Partitions[i]
+	return &PartitionRecord{
+		Topic: t.ID, Partition: wire.Partition(i), Replicas: p.Replicas, ISR: p.ISR,
+		Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Epoch: p.Epoch,
+		Adding: p.Adding, Removing: p.Removing, ELR: p.ELR, LastKnownELR: p.LastKnownELR,
+	}
+}
+
+// producerIDs returns the record of the producer ids that were given out; to whom is not kept.
+func producerIDs(m *Image) *ProducerIDs {
+	return &ProducerIDs{Broker: wire.NoBroker, Epoch: -1, Next: m.nextProducerID}
 }

@@ -50,6 +50,7 @@ func (p *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	m := p.image
 	body := wire.AppendInt64(nil, int64(m.index))
 	body = wire.AppendInt64(body, int64(m.term))
+	body = AppendHash(body, m.hash)
 	body = wire.AppendArrayLength(body, len(p.requests), true)
 	for _, id := range p.requests {
 		body = wire.AppendUUID(body, id)
@@ -112,6 +113,7 @@ func decodeSnapshot(body []byte) (*State, error) {
 	s := NewState()
 	r := wire.NewReader(body)
 	index, term := wire.Index(r.Int64()), wire.Term(r.Int64())
+	hash := ReadHash(&r)
 	for n := r.ArrayLength(true, false, 16); n > 0; n-- {
 		s.remember(r.UUID())
 	}
@@ -127,19 +129,23 @@ func decodeSnapshot(body []byte) (*State, error) {
 		}
 		info.RegisterBroker = *registration
 		s.image.brokers.ReplaceOrInsert(&info)
+		s.image.hash = s.image.hash.plus(s.hasher.broker(&info))
 	}
 	for n := r.ArrayLength(true, false, 4); n > 0; n-- {
 		rec, err := ReadRecord(&r)
 		if err != nil {
 			return nil, fmt.Errorf("metadata snapshot: %w", err)
 		}
-		s.apply(index, rec)
+		s.change(index, rec)
 	}
 	if r.Err() == nil && r.Remaining() > 0 {
 		r.Fail("%d bytes left over", r.Remaining())
 	}
 	if err := r.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorruptSnapshot, err)
+	}
+	if s.image.hash != hash {
+		return nil, fmt.Errorf("%w: the state in it has hash %s, and should have %s", ErrCorruptSnapshot, s.image.hash, hash)
 	}
 	s.image.index, s.image.term = index, term
 	return s, nil

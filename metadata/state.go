@@ -28,12 +28,19 @@ type State struct {
 	// fresh are the topics whose partitions were copied for the present command, and which no image has yet: its further
 	// changes are made in place. Without it, a change of all partitions of a topic would take quadratic time.
 	fresh map[wire.TopicID]struct{}
+
+	hasher hasher
 }
 
 // NewState returns the state before the first command.
 func NewState() *State {
-	return &State{image: emptyImage(), requests: map[RequestID]struct{}{}, fresh: map[wire.TopicID]struct{}{}}
+	s := &State{image: emptyImage(), requests: map[RequestID]struct{}{}, fresh: map[wire.TopicID]struct{}{}}
+	s.image.hash = s.Snapshot().recompute()
+	return s
 }
+
+// Hash returns the hash of the present state.
+func (s *State) Hash() Hash { return s.image.hash }
 
 // Image returns the present state as an image that never changes.
 func (s *State) Image() *Image { return s.image.clone() }
@@ -53,7 +60,7 @@ func (s *State) Apply(index wire.Index, term wire.Term, c Command) (applied bool
 	}
 	clear(s.fresh)
 	for _, r := range c.Records {
-		s.apply(index, r)
+		s.change(index, r)
 	}
 	return true, nil
 }
@@ -64,14 +71,23 @@ func (s *State) remember(id RequestID) bool {
 		return false
 	}
 	s.requests[id] = struct{}{}
+	s.image.hash = s.image.hash.plus(s.hasher.request(id))
 	if len(s.order) < requestsKept {
 		s.order = append(s.order, id)
 		return true
 	}
 	delete(s.requests, s.order[s.next])
+	s.image.hash = s.image.hash.minus(s.hasher.request(s.order[s.next]))
 	s.order[s.next] = id
 	s.next = (s.next + 1) % requestsKept
 	return true
+}
+
+// change applies a record, and keeps the hash up.
+func (s *State) change(index wire.Index, r Record) {
+	before := s.hasher.touched(&s.image, r)
+	s.apply(index, r)
+	s.image.hash = s.image.hash.minus(before).plus(s.hasher.touched(&s.image, r))
 }
 
 func (s *State) apply(index wire.Index, r Record) {

@@ -125,6 +125,11 @@ func TestReplayAndSnapshotEqualLive(t *testing.T) {
 			if !bytes.Equal(beforeRecords, encodeAll(before.Records())) {
 				t.Fatalf("command %d changed an image taken before it", i)
 			}
+			for _, s := range []*State{live, restored} {
+				if got, want := s.Image().Hash(), s.Snapshot().recompute(); got != want {
+					t.Fatalf("after command %d the hash is %s, and should be %s", i, got, want)
+				}
+			}
 			if i == snapshotAt {
 				s, err := ReadSnapshot(bytes.NewReader(snapshotBytes(t, live)))
 				if err != nil {

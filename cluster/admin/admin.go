@@ -4,6 +4,7 @@
 //	/healthz       200 while the process works
 //	/readyz        200 while the node serves; 503 with the reason while it starts, stops, or its disk has failed
 //	/debug/pprof/  Go's profiles, to callers on loopback only
+//	/debug/...     what [Server.Debug] adds, to callers on loopback only
 package admin
 
 import (
@@ -53,13 +54,18 @@ func Serve(l net.Listener, metrics *prometheus.Registry) *Server {
 // Addr returns the bound address.
 func (s *Server) Addr() string { return s.net.Addr().String() }
 
-// Debug serves, to loopback, what of gives as JSON.
-func (s *Server) Debug(path string, of func() any) {
-	s.mux.HandleFunc("GET "+path, loopbackOnly(func(w http.ResponseWriter, _ *http.Request) {
+// Debug has a path answer, to callers on loopback only, with what of returns, as JSON, or with its error.
+func (s *Server) Debug(path string, of func(*http.Request) (any, error)) {
+	s.mux.HandleFunc("GET "+path, loopbackOnly(func(w http.ResponseWriter, r *http.Request) {
+		a, err := of(r)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		e := json.NewEncoder(w)
 		e.SetIndent("", " ")
-		if err := e.Encode(of()); err != nil {
+		if err := e.Encode(a); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	}))
@@ -88,7 +94,7 @@ func loopbackOnly(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
 		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
-			http.Error(w, "profiles are served to loopback only", http.StatusForbidden)
+			http.Error(w, "this is served to loopback only", http.StatusForbidden)
 			return
 		}
 		h(w, r)

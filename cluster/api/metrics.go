@@ -41,6 +41,18 @@ func (m *Metrics) Connections(listener string) func(open int) {
 	return func(open int) { g.Set(float64(open)) }
 }
 
+// WatchHash adds what tells whether the brokers' metadata is the same.
+func (m *Metrics) WatchHash(image func() *metadata.Image, compared func() (same, other int64)) {
+	counter := func(name, help string, f func() int64) {
+		m.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(f()) }))
+	}
+	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "kraftgo_metadata_hash", Help: "The low 52 bits of the hash of the metadata: equal on brokers with equal kraftgo_metadata_index.",
+	}, func() float64 { return float64(image().Hash().Low()) }))
+	counter("kraftgo_metadata_compared_total", "Heartbeats, to this broker as the controller, whose metadata was the same as here.", func() int64 { same, _ := compared(); return same })
+	counter("kraftgo_metadata_differences_total", "Heartbeats, to this broker as the controller, whose metadata differed at the same index.", func() int64 { _, other := compared(); return other })
+}
+
 // Watch adds what is read from the partitions and the metadata when somebody asks.
 func (m *Metrics) Watch(partitions *replica.Manager, image func() *metadata.Image) {
 	gauge := func(name, help string, f func() float64) {

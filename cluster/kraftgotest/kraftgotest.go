@@ -96,6 +96,18 @@ func (n *Node) Move() {
 	n.start(func(*cluster.Config) {})
 }
 
+// Failed gets the reason when the node cannot go on.
+func (n *Node) Failed() <-chan error { return n.node.Failed() }
+
+// Resume starts the node, which was stopped, on the addresses that it has noted. An error is why it did not come up.
+func (n *Node) Resume() error {
+	n.t.Helper()
+	for _, name := range []string{"listeners", "admin.listener", "internal.listener", "gossip.listener"} {
+		delete(n.settings, name)
+	}
+	return n.tryStart(func(*cluster.Config) {})
+}
+
 // Restart stops the node and starts it again, on the same addresses.
 func (n *Node) Restart() {
 	n.t.Helper()
@@ -113,14 +125,20 @@ func (n *Node) Start() {
 
 func (n *Node) start(change func(*cluster.Config)) {
 	n.t.Helper()
+	if err := n.tryStart(change); err != nil {
+		n.t.Fatalf("start: %v", err)
+	}
+}
+
+func (n *Node) tryStart(change func(*cluster.Config)) error {
 	log := slog.New(slog.NewTextHandler(testWriter{n.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	c := cluster.Config{Data: n.dir, Settings: n.settings, Log: log}
 	change(&c)
 	node, err := cluster.Start(n.t.Context(), c)
-	if err != nil {
-		n.t.Fatalf("start: %v", err)
+	if err == nil {
+		n.node = node
 	}
-	n.node = node
+	return err
 }
 
 // testWriter writes the node's log to the test's.

@@ -24,6 +24,7 @@ type AgentOptions struct {
 	Register  func(context.Context, RegisterRequest) (RegisterAnswer, error)
 	Heartbeat func(context.Context, HeartbeatRequest) (HeartbeatAnswer, error)
 	Applied   func() wire.Index // the metadata that has taken effect here
+	State     func() StateHash  // of the newest metadata here
 	LogEnd    func() wire.Index
 	Refused   func(error)   // the controller will have no more of this node, and waiting changes nothing
 	Interval  time.Duration // between heartbeats
@@ -244,8 +245,9 @@ func (a *Agent) step(ctx context.Context) (again bool, err error) {
 		return true, nil
 	}
 	sent := time.Since(a.start)
+	state := a.opts.State()
 	answer, err := a.opts.Heartbeat(ctx, HeartbeatRequest{
-		Broker: broker, Epoch: epoch, Applied: a.opts.Applied(), LogEnd: a.opts.LogEnd(), WantUnfence: a.ready.Load() && !shutdown, WantShutdown: shutdown,
+		Broker: broker, Epoch: epoch, Applied: a.opts.Applied(), State: state, LogEnd: a.opts.LogEnd(), WantUnfence: a.ready.Load() && !shutdown, WantShutdown: shutdown,
 	})
 	switch {
 	case errors.As(err, &refusal) && refusal.Code == wire.ErrBrokerIDNotRegistered:
@@ -257,6 +259,10 @@ func (a *Agent) step(ctx context.Context) (again bool, err error) {
 		return true, nil
 	case err != nil:
 		return false, err
+	}
+	if answer.Differs != nil {
+		a.refuse(differs(broker, state.Hash, *answer.Differs))
+		return false, nil
 	}
 	a.answered.Store(int64(time.Since(a.start)))
 	if !answer.Fenced {

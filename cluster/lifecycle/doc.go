@@ -17,6 +17,7 @@
 //   - the controller is not reached: registration and heartbeats go on being tried; a broker whose session has ended
 //     acknowledges nothing by itself ([Agent.Alive]);
 //   - the controller refuses a registration: waiting does not help, the node stops with the reason;
+//   - a broker's metadata has another hash than the controller's at the same index: the broker stops and says so;
 //   - a broker stops: its successors know that they lead before it is let go, or 0.7 s are over;
 //   - a broker stops while no controller answers: it waits a second and a half, and goes.
 package lifecycle

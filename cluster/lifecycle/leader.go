@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kraftgo/kraftgo/metadata"
@@ -47,6 +48,8 @@ type Leader struct {
 	wake     chan struct{}  // a token: somebody may have to be fenced
 	changed  chan struct{}  // a token: the quorum may have to change
 	suspects chan wire.UUID // directories of brokers that may have died
+
+	compared, differed atomic.Int64 // heartbeats whose state was as ours at the same index, and those where it was another
 }
 
 // NewLeader returns a Leader that is told of its reign by [Leader.Reign].
@@ -315,6 +318,9 @@ func (l *Leader) Heartbeat(ctx context.Context, r HeartbeatRequest) (HeartbeatAn
 		return HeartbeatAnswer{}, &control.Refusal{Code: wire.ErrBrokerIDNotRegistered, Message: fmt.Sprintf("Broker %d is not registered.", r.Broker)}
 	case b.Epoch != r.Epoch:
 		return HeartbeatAnswer{}, &control.Refusal{Code: wire.ErrStaleBrokerEpoch, Message: fmt.Sprintf("Broker %d has epoch %d, the heartbeat has %d.", r.Broker, b.Epoch, r.Epoch)}
+	}
+	if theirs := l.compare(r); theirs != nil {
+		return HeartbeatAnswer{Fenced: b.Fenced, Differs: theirs}, nil
 	}
 	l.mu.Lock()
 	reigns := l.sessions != nil

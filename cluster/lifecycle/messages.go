@@ -25,6 +25,7 @@ type HeartbeatRequest struct {
 	Broker       wire.BrokerID
 	Epoch        wire.BrokerEpoch
 	Applied      wire.Index // the metadata that has taken effect there
+	State        StateHash  // of the newest metadata there
 	LogEnd       wire.Index // the end of its raft log
 	WantUnfence  bool       // it is ready to serve once its metadata is new enough
 	WantShutdown bool
@@ -36,6 +37,13 @@ type HeartbeatAnswer struct {
 	ShouldShutdown bool
 	Applied        wire.Index // of the controller
 	Soon           bool       // the next heartbeat is wanted soon: the end of the raft log decides something
+	Differs        *StateHash // what the controller's metadata is at the index that the broker named, if it is another: the broker must stop
+}
+
+// StateHash is the hash of the metadata at an index.
+type StateHash struct {
+	Index wire.Index
+	Hash  metadata.Hash
 }
 
 // AlterPartitionRequest asks for other ISRs of partitions that the broker leads. Leaders send it to the controller.

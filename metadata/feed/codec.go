@@ -3,6 +3,7 @@ package feed
 import (
 	"fmt"
 
+	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -10,7 +11,7 @@ import (
 const codecVersion = 1
 
 // AppendTo appends the answer as it travels: version int8, behind int8, applied int64, then the entries as a compact
-// array of index int64, term int64, compact bytes.
+// array of index int64, term int64, compact bytes, hash of the state after it 16 bytes.
 func (a *Answer) AppendTo(b []byte) []byte {
 	b = wire.AppendInt8(b, codecVersion)
 	b = wire.AppendBool(b, a.Behind)
@@ -18,6 +19,7 @@ func (a *Answer) AppendTo(b []byte) []byte {
 	b = wire.AppendArrayLength(b, len(a.Entries), true)
 	for i := range a.Entries {
 		b = appendEntry(b, &a.Entries[i])
+		b = metadata.AppendHash(b, a.Entries[i].Hash)
 	}
 	return b
 }
@@ -40,8 +42,10 @@ func DecodeAnswer(b []byte) (Answer, error) {
 		return a, fmt.Errorf("metadata feed of version %d, this kraftgo knows %d: upgrade this node", v, codecVersion)
 	}
 	a.Behind, a.Applied = r.Bool(), wire.Index(r.Int64())
-	for n := r.ArrayLength(true, false, 17); n > 0 && r.Err() == nil; n-- {
-		a.Entries = append(a.Entries, readEntry(&r))
+	for n := r.ArrayLength(true, false, 33); n > 0 && r.Err() == nil; n-- {
+		e := readEntry(&r)
+		e.Hash = metadata.ReadHash(&r)
+		a.Entries = append(a.Entries, e)
 	}
 	return a, finish(&r)
 }

@@ -26,6 +26,8 @@
 // # What if
 //
 //   - a command has a record that this program does not know: nothing more is applied, and [Options.Fatal] is called;
+//   - the one that is asked has another state at the same index: the command takes effect, [PullerOptions.Differs] is told,
+//     and the next one is asked. Which of the two is wrong is not known here: the node that is not the controller stops;
 //   - the one that is asked has less than we have, or reports a lower term at an index: its answer is not used, and the
 //     next one is asked;
 //   - nobody can be reached: the image stays what it is, and the attempts go on with back-off.

@@ -248,6 +248,53 @@ func TestPullerRefusesAnotherHistory(t *testing.T) {
 	}
 }
 
+// A source with another state than ours is noticed at the first command that both have, told of, and not asked again in that
+// round; the hashes of those that agree are equal.
+func TestPullerNoticesAnotherState(t *testing.T) {
+	honest, other := replica(t, Options{}), replica(t, Options{})
+	apply(t, honest, 1, 20)
+	v := "differs"
+	c := metadata.Command{Term: 3, Records: []metadata.Record{&metadata.ConfigRecord{Resource: brokers, Name: "log.retention.bytes", Value: &v}}}
+	if err := other.Apply(Entry{Index: 2, Term: 3, Data: c.AppendTo(nil)}); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, other, 2, 20)
+	r := replica(t, Options{})
+	apply(t, r, 1, 5)
+	bad, good := &inProcess{of: other}, &inProcess{of: honest}
+	told := make(chan *Difference, 1)
+	p := StartPuller(PullerOptions{
+		Replica: r, Needed: func() bool { return true }, Sources: func() []Source { return []Source{bad, good} },
+		Differs: func(s Source, d *Difference) {
+			if s != Source(bad) {
+				t.Errorf("%v differs: %v", s, d)
+			}
+			told <- d
+		},
+		Log: slog.New(slog.DiscardHandler), Retry: time.Millisecond,
+	})
+	d := <-told
+	reaches(t, r, 40)
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ours, _ := r.HashAt(d.Index)
+	theirs, _ := other.HashAt(d.Index)
+	if d.Index != 12 || d.Ours != ours || d.Theirs != theirs {
+		t.Errorf("told of %v; ours is %s, theirs %s", d, ours, theirs)
+	}
+	for i := 6; i <= 20; i++ {
+		a, oka := r.HashAt(wire.Index(2 * i))
+		b, okb := honest.HashAt(wire.Index(2 * i))
+		if a != b || !oka || !okb {
+			t.Errorf("at index %d the hashes are %s and %s", 2*i, a, b)
+		}
+	}
+	if _, ok := r.HashAt(13); ok {
+		t.Error("a hash at an index without a command")
+	}
+}
+
 // What was pulled is there after a restart; a log that is cut or flipped anywhere gives a state that the leader had,
 // from which pulling goes on to the leader's.
 func TestStoreSurvivesCutsAndFlips(t *testing.T) {

@@ -3,6 +3,7 @@ package feed
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -29,6 +30,9 @@ type PullerOptions struct {
 	Needed func() bool
 	// Sources returns whom to ask, best first.
 	Sources func() []Source
+	// Differs is told when a source has another state than we at the same index; nil: nobody is told. The source is not asked
+	// further in this round.
+	Differs func(Source, *Difference)
 	Log     *slog.Logger
 	Wait    time.Duration // how long a source may wait for news [5 s]
 	Retry   time.Duration // between rounds in which nobody helped, doubled up to 16 times [50 ms]
@@ -146,15 +150,28 @@ func (p *Puller) ask(ctx context.Context, s Source) error {
 		}
 		index, term = e.Index, e.Term
 	}
-	for _, e := range a.Entries {
-		if err := r.Apply(e); err != nil && r.Failed() != nil {
+	for i, e := range a.Entries {
+		err := r.Apply(e)
+		if d := (*Difference)(nil); errors.As(err, &d) {
+			if p.opts.Differs != nil {
+				p.opts.Differs(s, d)
+			}
+			p.store(image.Index(), a.Entries[:i+1])
+			return d
+		}
+		if err != nil && r.Failed() != nil {
 			return err
 		}
 	}
-	if len(a.Entries) > 0 && p.opts.Store != nil {
-		p.keep(p.opts.Store.Append(image.Index(), a.Entries, r))
-	}
+	p.store(image.Index(), a.Entries)
 	return nil
+}
+
+// store keeps entries that were applied.
+func (p *Puller) store(after wire.Index, entries []Entry) {
+	if len(entries) > 0 && p.opts.Store != nil {
+		p.keep(p.opts.Store.Append(after, entries, p.opts.Replica))
+	}
 }
 
 // keep logs that the store failed: it is a cache.

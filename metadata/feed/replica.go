@@ -20,6 +20,20 @@ type Entry struct {
 	Index wire.Index
 	Term  wire.Term
 	Data  []byte
+	// Hash is that of the state after the command; zero: not known. Entries of another broker carry its hash.
+	Hash metadata.Hash
+}
+
+// Difference is the result of a command after which this broker's state is another than that of the broker that the command
+// came from. The command took effect nevertheless.
+type Difference struct {
+	Index        wire.Index
+	Ours, Theirs metadata.Hash
+}
+
+// Error implements error.
+func (d *Difference) Error() string {
+	return fmt.Sprintf("at index %d our metadata has hash %s, theirs %s", d.Index, d.Ours, d.Theirs)
 }
 
 // Options says how to run a Replica. The zero value of a field takes the default in brackets.
@@ -91,8 +105,8 @@ func (r *Replica) Close() {
 func (r *Replica) Image() *metadata.Image { return r.image.Load() }
 
 // Apply executes a committed command, unless it was executed before. The error is the command's own: it was refused
-// ([metadata.ErrStaleTerm]), or cannot be understood, in which case nothing more is applied. data must not be changed
-// afterwards.
+// ([metadata.ErrStaleTerm]), or led to another state than where it came from ([*Difference]), or cannot be understood, in
+// which case nothing more is applied. The entry's data must not be changed afterwards.
 func (r *Replica) Apply(e Entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -114,9 +128,25 @@ func (r *Replica) Apply(e Entry) error {
 	if !applied {
 		c.Records = []metadata.Record{}
 	}
+	theirs := e.Hash
+	e.Hash = r.mu.state.Hash()
 	r.mu.ring.add(e)
 	r.publishLocked(c.Records)
+	if !theirs.IsZero() && theirs != e.Hash {
+		return &Difference{e.Index, e.Hash, theirs}
+	}
 	return err
+}
+
+// HashAt returns the hash of the state as it was after the command of an index; false if that is not known any more, or
+// not yet.
+func (r *Replica) HashAt(index wire.Index) (metadata.Hash, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if image := r.image.Load(); image.Index() == index {
+		return image.Hash(), true
+	}
+	return r.mu.ring.hash(index)
 }
 
 // Restore takes a snapshot in place of everything, unless the replica is as far already.

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -40,6 +41,17 @@ func (r *ring) from(index wire.Index, maxBytes int) ([]Entry, bool) {
 	if index < r.after {
 		return nil, false
 	}
+	lo := r.above(index)
+	end, bytes := lo, 0
+	for end < len(r.entries) && (end == lo || bytes+len(r.entries[end].Data) <= maxBytes) {
+		bytes += len(r.entries[end].Data)
+		end++
+	}
+	return append([]Entry(nil), r.entries[lo:end]...), true
+}
+
+// above returns the place of the first entry above an index.
+func (r *ring) above(index wire.Index) int {
 	lo, hi := 0, len(r.entries)
 	for lo < hi {
 		if mid := (lo + hi) / 2; r.entries[mid].Index <= index {
@@ -48,10 +60,13 @@ func (r *ring) from(index wire.Index, maxBytes int) ([]Entry, bool) {
 			hi = mid
 		}
 	}
-	end, bytes := lo, 0
-	for end < len(r.entries) && (end == lo || bytes+len(r.entries[end].Data) <= maxBytes) {
-		bytes += len(r.entries[end].Data)
-		end++
+	return lo
+}
+
+// hash returns the hash after the entry of exactly this index.
+func (r *ring) hash(index wire.Index) (metadata.Hash, bool) {
+	if i := r.above(index) - 1; i >= 0 && r.entries[i].Index == index {
+		return r.entries[i].Hash, true
 	}
-	return append([]Entry(nil), r.entries[lo:end]...), true
+	return metadata.Hash{}, false
 }

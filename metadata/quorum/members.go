@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -64,6 +65,9 @@ func (q *Quorum) Leader() (wire.UUID, string, error) {
 
 // LastIndex returns the last index in this node's log, committed or not.
 func (q *Quorum) LastIndex() wire.Index { return wire.Index(q.raft.LastIndex()) }
+
+// HashAt returns the hash of the state after the command of an index, as this node applied it; false if it is not known.
+func (q *Quorum) HashAt(index wire.Index) (metadata.Hash, bool) { return q.opts.Replica.HashAt(index) }
 
 // Leads reports whether raft has this node for the leader; it may not be ready to decide yet ([Quorum.Reign]).
 func (q *Quorum) Leads() bool { return q.raft.State() == raft.Leader }
