@@ -28,6 +28,8 @@ var handlers = []*handler{
 	deleteGroupsHandler,
 	byController(electLeadersHandler),
 	byController(incrementalAlterConfigsHandler),
+	byController(alterReassignmentsHandler),
+	byController(listReassignmentsHandler),
 	offsetDeleteHandler,
 	byController(describeQuorumHandler),
 	describeClusterHandler,

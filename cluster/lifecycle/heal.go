@@ -63,6 +63,13 @@ func (l *Leader) unclean(m *metadata.Image) func(topic string) bool {
 // recover looks for leaders of partitions that have none.
 func (l *Leader) recover(ctx context.Context, h *healer, now time.Time) {
 	m := l.opts.Quorum.Image()
+	if len(control.Mend(m)) > 0 {
+		if err := l.opts.Controller.Change(ctx, control.Mend); err != nil && ctx.Err() == nil {
+			l.opts.Log.Warn("partitions not mended", "error", err)
+			h.again = now.Add(surveyPause)
+		}
+		m = l.opts.Quorum.Image()
+	}
 	leaderless := control.FindLeaderless(m, l.unclean(m))
 	if len(leaderless) == 0 {
 		return

@@ -12,6 +12,7 @@
 //   - alterpartition.go: change ISRs as leaders ask;
 //   - recover.go: elections by request, and those of partitions that all their replicas have lost;
 //   - balance.go: preferred leaders;
+//   - reassign.go: move replicas;
 //   - voters.go: who votes in the quorum.
 //
 // Refusals carry Kafka's error codes and, as near as it helps people who search for them, Kafka's words.

@@ -264,6 +264,18 @@ func TestWhoIsElectedHoldsWhatWasCommitted(t *testing.T) {
 				w.plan("a setting", append(records, FollowSettings(w.image(), records)...))
 				w.advance()
 			},
+			"reassign": func(*rapid.T) {
+				q := Reassignment{Topic: "t"}
+				for _, id := range rapid.Permutation(ids(1, 2, 3, 4)).Draw(t, "target")[:rapid.IntRange(0, 4).Draw(t, "factor")] {
+					if w.image().Broker(id) != nil {
+						q.Replicas = append(q.Replicas, id) // of none, it is a cancellation
+					}
+				}
+				records, _ := Reassign(w.image(), []Reassignment{q}, false, func(string) bool { return false })
+				w.plan("a reassignment", records)
+				w.advance()
+			},
+			"mend": func(*rapid.T) { w.plan("mending", Mend(w.image())) },
 			"unregister": func(*rapid.T) {
 				if id := broker(); w.image().Broker(id) != nil && rapid.IntRange(0, 3).Draw(t, "really") == 0 {
 					records, _ := Unregister(w.image(), id)

@@ -24,6 +24,8 @@ import (
 //	isr t-0 to=(1,2)                   the leader asks for an ISR
 //	elect preferred|unclean [t-0 ...]
 //	recover 1=(epoch,end[,suspect]) .. the controller asks, and these brokers answer
+//	reassign [keep] [allow] t-0=(1,2) t-1=cancel
+//	mend                               what is due without anybody asking
 //	balance [percent=10] [limit=2]
 //	state                              everything
 type script struct {
@@ -89,13 +91,12 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return fmt.Sprintf("more=%v\n", more) + s.effect(records)
 	case "state":
 		return s.brokers() + s.partitions(nil)
+	case "reassign":
+		return s.reassign(d)
+	case "mend":
+		return s.effect(Mend(m))
 	}
-	return s.reassignment(d)
-}
-
-// reassignment is for the commands of other files.
-func (s *script) reassignment(d *datadriven.TestData) string {
-	d.Fatalf(s.t.(*testing.T), "unknown command %s", d.Cmd)
+	d.Fatalf(t, "unknown command %s", d.Cmd)
 	return ""
 }
 
@@ -247,6 +248,35 @@ func (s *script) recoverFrom(d *datadriven.TestData) string {
 		}
 	}
 	return b.String() + s.effect(Recover(m, unclean, survey))
+}
+
+func (s *script) reassign(d *datadriven.TestData) string {
+	keep, allow := false, false
+	var list []Reassignment
+	for _, a := range d.CmdArgs {
+		switch {
+		case a.Key == "keep":
+			keep = true
+		case a.Key == "allow": // unclean elections
+			allow = true
+		default:
+			q := partitionArg(a.Key)
+			r := Reassignment{Topic: q.Topic, Partition: q.Partition}
+			if a.Vals[0] != "cancel" {
+				r.Replicas = []wire.BrokerID{}
+				if a.Vals[0] != "nobody" {
+					r.Replicas = brokerIDs(a.Vals)
+				}
+			}
+			list = append(list, r)
+		}
+	}
+	records, refusals := Reassign(s.image(), list, keep, func(string) bool { return allow })
+	var b strings.Builder
+	for _, r := range refusals {
+		b.WriteString(refused(r))
+	}
+	return b.String() + s.effect(records)
 }
 
 // effect commits records, and prints the partitions and brokers that they are about.

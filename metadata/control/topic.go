@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/kraftgo/kraftgo/metadata"
@@ -254,7 +255,17 @@ func manualAssignment(m *metadata.Image, t NewTopic) ([][]wire.BrokerID, *Refusa
 		}
 		out[p.Partition] = p.Brokers
 	}
-	return out, nil
+	return out, checkLive(m, 0, out)
+}
+
+// checkLive refuses manual assignments of new partitions, numbered from first on, that nobody could lead.
+func checkLive(m *metadata.Image, first wire.Partition, assignment [][]wire.BrokerID) *Refusal {
+	for i, brokers := range assignment {
+		if !slices.ContainsFunc(brokers, func(id wire.BrokerID) bool { b := m.Broker(id); return b != nil && b.Live() }) {
+			return refuse(wire.ErrInvalidReplicaAssignment, "All brokers specified in the manual partition assignment for partition %d are fenced or in controlled shutdown.", first+wire.Partition(i))
+		}
+	}
+	return nil
 }
 
 // checkManual checks one partition's manual replicas; want is how many its neighbours have, 0 for the first.
@@ -319,7 +330,7 @@ func CreatePartitions(m *metadata.Image, d Defaults, q MorePartitions) ([]metada
 	if more > d.MaxPartitions {
 		return nil, refuse(wire.ErrPolicyViolation, "Excessively large number of partitions per request.")
 	}
-	replicas := len(t.Partitions[0].Replicas)
+	replicas := len(without(t.Partitions[0].Replicas, t.Partitions[0].Removing))
 	assignment := q.Assignment
 	if assignment == nil {
 		live := m.Live()
@@ -339,6 +350,9 @@ func CreatePartitions(m *metadata.Image, d Defaults, q MorePartitions) ([]metada
 			if refusal := checkManual(m, brokers, replicas); refusal != nil {
 				return nil, refusal
 			}
+		}
+		if refusal := checkLive(m, wire.Partition(have), assignment); refusal != nil {
+			return nil, refusal
 		}
 	}
 	records := make([]metadata.Record, more)
