@@ -44,6 +44,10 @@ clients:
 bench *ARGS: build
     go run ./cmd/bench compare -kraftgo bin/kraftgo {{ARGS}}
 
+# end brokers of clusters of three while they are written to, ours and Kafka's in turn (needs Java and Maven)
+bench-failover *ARGS: build
+    go run ./cmd/bench failover -kraftgo bin/kraftgo {{ARGS}}
+
 # start-up times, idle memory, size of the binary
 bench-footprint *ARGS: build
     go run ./cmd/bench footprint -kraftgo bin/kraftgo {{ARGS}}

@@ -21,11 +21,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// broker is a running broker to measure.
+// broker is a running broker, or a cluster of several, to measure.
 type broker struct {
 	name string
 	addr string
-	pid  int
+	pids []int // of its processes
 	stop func() error
 
 	topics   int  // topics made so far
@@ -33,8 +33,41 @@ type broker struct {
 }
 
 // suspend stops the broker's process, so that it uses no CPU while another is measured; resume lets it go on.
-func (b *broker) suspend() error { return syscall.Kill(b.pid, syscall.SIGSTOP) }
-func (b *broker) resume() error  { return syscall.Kill(b.pid, syscall.SIGCONT) }
+func (b *broker) suspend() error { return b.signal(syscall.SIGSTOP) }
+
+func (b *broker) resume() error {
+	err := b.signal(syscall.SIGCONT)
+	if len(b.pids) > 1 { // sessions have ended meanwhile: the cluster finds itself again
+		pause(10 * time.Second)
+	}
+	return err
+}
+
+func (b *broker) signal(s syscall.Signal) error {
+	var faults []error
+	for _, pid := range b.pids {
+		faults = append(faults, syscall.Kill(pid, s))
+	}
+	return errors.Join(faults...)
+}
+
+// cpu returns the CPU seconds that all processes have used.
+func (b *broker) cpu() (sum float64, err error) {
+	for _, pid := range b.pids {
+		used, fault := cpuOf(pid)
+		sum, err = sum+used, errors.Join(err, fault)
+	}
+	return sum, err
+}
+
+// resident returns the proportional set size of all processes.
+func (b *broker) resident() (sum int64, err error) {
+	for _, pid := range b.pids {
+		bytes, fault := residentBytes(pid)
+		sum, err = sum+bytes, errors.Join(err, fault)
+	}
+	return sum, err
+}
 
 // bind lets all threads of the broker run on one CPU, or on all for cpu < 0.
 func (b *broker) bind(cpu int) error {
@@ -42,14 +75,16 @@ func (b *broker) bind(cpu int) error {
 	if cpu < 0 {
 		list = "0-" + strconv.Itoa(runtime.NumCPU()-1)
 	}
-	if out, err := exec.Command("taskset", "-a", "-p", "-c", list, strconv.Itoa(b.pid)).CombinedOutput(); err != nil {
-		return fmt.Errorf("pin %s: %w: %s", b.name, err, out)
+	for _, pid := range b.pids {
+		if out, err := exec.Command("taskset", "-a", "-p", "-c", list, strconv.Itoa(pid)).CombinedOutput(); err != nil {
+			return fmt.Errorf("pin %s: %w: %s", b.name, err, out)
+		}
 	}
 	return nil
 }
 
 func (b *broker) delete(topic string) error {
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.addr))
+	c, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(b.addr, ",")...))
 	if err != nil {
 		return err
 	}
@@ -121,7 +156,7 @@ func startKraftgo(binary, dir string, cpu int, args ...string) (*broker, error) 
 		return nil, errors.Join(fmt.Errorf("kraftgo is not ready: %q: %w: %s", line, err, &stderr), cmd.Process.Kill())
 	}
 	addr, _, _ := strings.Cut(m[1], ",")
-	return &broker{name: "kraftgo", addr: addr, pid: cmd.Process.Pid, stop: func() error {
+	return &broker{name: "kraftgo", addr: addr, pids: []int{cmd.Process.Pid}, stop: func() error {
 		return errors.Join(cmd.Process.Signal(syscall.SIGTERM), ignoreExit(cmd.Wait()))
 	}}, nil
 }
@@ -134,8 +169,8 @@ func ignoreExit(err error) error {
 	return err
 }
 
-// startKafka starts Apache Kafka with the script that the tests use, with further lines of configuration.
-func startKafka(script, dir string, cpu int, lines ...string) (*broker, error) {
+// startKafka starts so many brokers of Apache Kafka with the script that the tests use, with further lines of configuration.
+func startKafka(script, dir string, brokers, cpu int, lines ...string) (*broker, error) {
 	home, err := peerHome()
 	if err != nil {
 		return nil, err
@@ -144,7 +179,7 @@ func startKafka(script, dir string, cpu int, lines ...string) (*broker, error) {
 	if err := os.WriteFile(conf, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	words := append(pin(cpu), script, "start")
+	words := append(pin(cpu), script, "start", strconv.Itoa(brokers))
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Env = append(os.Environ(), "PEER_HOME="+home, "PEER_CONF="+conf, "PEER_PORT=39192", "JAVA_TOOL_OPTIONS=-XX:ActiveProcessorCount=2")
 	cmd.Stderr = os.Stderr
@@ -152,11 +187,15 @@ func startKafka(script, dir string, cpu int, lines ...string) (*broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start Kafka: %w", err)
 	}
-	pid, err := kafkaPID(home)
-	if err != nil {
-		return nil, err
+	var pids []int
+	for i := range brokers {
+		pid, err := kafkaPID(home, i)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
 	}
-	return &broker{name: "kafka", addr: strings.TrimSpace(string(out)), pid: pid, stop: func() error {
+	return &broker{name: "kafka", addr: strings.TrimSpace(string(out)), pids: pids, stop: func() error {
 		stop := exec.Command(script, "stop")
 		stop.Env = append(os.Environ(), "PEER_HOME="+home)
 		return stop.Run()
@@ -172,9 +211,9 @@ func peerHome() (string, error) {
 	return filepath.Join(cache, "kraftgo-clients", "peer"), err
 }
 
-// kafkaPID returns the process of the one broker that the script has started.
-func kafkaPID(home string) (int, error) {
-	b, err := os.ReadFile(filepath.Join(home, "run", "0", "pid"))
+// kafkaPID returns the process of a broker that the script has started; its id is one more than i.
+func kafkaPID(home string, i int) (int, error) {
+	b, err := os.ReadFile(filepath.Join(home, "run", strconv.Itoa(i), "pid"))
 	if err != nil {
 		return 0, fmt.Errorf("find Kafka's process: %w", err)
 	}
@@ -222,7 +261,7 @@ func (b *broker) run(cpu int, args ...string) (measured, error) {
 	}
 	words := append(append(pin(cpu), self), args...)
 	words = append(words, "-b", b.addr)
-	before, err := cpuOf(b.pid)
+	before, err := b.cpu()
 	if err != nil {
 		return measured{}, err
 	}
@@ -232,7 +271,7 @@ func (b *broker) run(cpu int, args ...string) (measured, error) {
 	if err != nil {
 		return measured{}, fmt.Errorf("%s against %s: %w", strings.Join(args, " "), b.name, err)
 	}
-	after, err := cpuOf(b.pid)
+	after, err := b.cpu()
 	if err != nil {
 		return measured{}, err
 	}

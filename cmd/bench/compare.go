@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -56,12 +57,28 @@ func workloads(scale float64) []workload {
 	}
 }
 
+// clusterWorkloads are those of three brokers: three replicas, two of which must be in sync.
+func clusterWorkloads(scale float64) []workload {
+	n := func(records int) string { return strconv.Itoa(int(float64(records) * scale)) }
+	const two = ",min.insync.replicas=2"
+	produce := func(size, records int) []string {
+		return []string{"produce", "-replicas", "3", "-size", strconv.Itoa(size), "-records", n(records)}
+	}
+	return []workload{
+		{name: "W2 100 B RF3 D0", ours: replicated + two, kafka: two[1:], load: produce(100, 2_000_000), figures: produceFigures},
+		{name: "W2 1 KiB RF3 D0", ours: replicated + two, kafka: two[1:], load: produce(1024, 500_000), figures: produceFigures},
+		{name: "W2 1 KiB RF3 DX", ours: fsync + two, kafka: two[1:], load: produce(1024, 500_000), figures: produceFigures},
+		{name: "W3 1 KiB RF3 1000/s DX", ours: fsync + two, kafka: two[1:], load: []string{"e2e", "-replicas", "3", "-size", "1024", "-rate", "1000", "-seconds", n(30)}, figures: latencyFigures},
+	}
+}
+
 func compareCommand(args []string) (err error) {
 	flags := flag.NewFlagSet("compare", flag.ContinueOnError)
 	binary := flags.String("kraftgo", "", "path of the kraftgo binary")
 	script := flags.String("peer", "cluster/e2e/peer", "path of the script that runs Apache Kafka")
 	pairs := flags.Int("pairs", 5, "how many pairs, in the order A B B A")
 	scale := flags.Float64("scale", 1, "size of the workloads")
+	brokers := flags.Int("brokers", 1, "1, or 3: clusters of three with replicated topics (W2, W3)")
 	only := flags.String("only", "", "run the workloads whose name begins so")
 	warm := flags.Duration("warm", time.Minute, "for how long at least a broker runs loads, and each workload how long by a sixth of it, before it is measured")
 	memory := flags.Bool("ballast", true, "fill free memory with the pages of a file before each measurement, so that nobody pays for fresh memory")
@@ -72,7 +89,11 @@ func compareCommand(args []string) (err error) {
 		return errors.New("-kraftgo: the path of the binary is needed; 'just bench' builds it and gives it")
 	}
 	var chosen []workload
-	for _, w := range workloads(*scale) {
+	list := workloads(*scale)
+	if *brokers > 1 {
+		list = clusterWorkloads(*scale)
+	}
+	for _, w := range list {
 		if strings.HasPrefix(w.name, *only) {
 			chosen = append(chosen, w)
 		}
@@ -94,8 +115,8 @@ func compareCommand(args []string) (err error) {
 	}
 	// One broker runs at a time: the other is stopped with SIGSTOP, so that both are measured warm and in turns of a minute.
 	for _, start := range []func() (*broker, error){
-		func() (*broker, error) { return startKraftgo(*binary, dir+"/data", -1, "init") },
-		func() (*broker, error) { return startKafka(*script, dir, -1) },
+		func() (*broker, error) { return startKraftgoCluster(*binary, dir+"/data", *brokers) },
+		func() (*broker, error) { return startKafka(*script, dir, *brokers, -1) },
 	} {
 		b, err := start()
 		if err != nil {
@@ -318,10 +339,10 @@ func firstAck(binary, dir, what string) error {
 	_, err = b.run(-1, "produce", "-records", "1")
 	acked := since(start)
 	pause(3 * time.Second)
-	pss, memErr := residentBytes(b.pid)
-	used, cpuErr := cpuOf(b.pid)
+	pss, memErr := b.resident()
+	used, cpuErr := b.cpu()
 	pause(5 * time.Second)
-	later, laterErr := cpuOf(b.pid)
+	later, laterErr := b.cpu()
 	fmt.Printf("%s: ready %.0f ms, first acknowledged record %.0f ms (client start included); idle memory %.1f MB, idle CPU %.2f %%\n", what, ready*1e3, acked*1e3, float64(pss)/1e6, (later-used)/5*100)
 	return errors.Join(err, memErr, cpuErr, laterErr, b.stop())
 }
@@ -335,11 +356,7 @@ func afterKill(binary, dir string, gigabytes float64) error {
 	if _, err := b.run(-1, "produce", "-size", "1024", "-partitions", "100", "-records", strconv.Itoa(records)); err != nil {
 		return err
 	}
-	p, err := os.FindProcess(b.pid)
-	if err != nil {
-		return err
-	}
-	if err := p.Kill(); err != nil {
+	if err := b.signal(syscall.SIGKILL); err != nil {
 		return err
 	}
 	pause(200 * time.Millisecond)

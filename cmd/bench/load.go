@@ -48,6 +48,7 @@ type load struct {
 	seed, topic       string
 	size, records     int
 	partitions        int
+	replicas          int
 	acks, compression string
 	batch             int
 	linger            time.Duration
@@ -61,6 +62,7 @@ func newLoad(name string) *load {
 	l.IntVar(&l.size, "size", 100, "bytes of a record's value")
 	l.IntVar(&l.records, "records", 1_000_000, "how many records")
 	l.IntVar(&l.partitions, "partitions", 6, "of the topic when it is created")
+	l.IntVar(&l.replicas, "replicas", 1, "of each partition when the topic is created")
 	l.StringVar(&l.acks, "acks", "all", "all, 1 or 0")
 	l.StringVar(&l.compression, "compression", "none", "none, lz4 or zstd")
 	l.IntVar(&l.batch, "batch", 64<<10, "largest batch in bytes")
@@ -72,7 +74,7 @@ func newLoad(name string) *load {
 func (l *load) client(opts ...kgo.Opt) (*kgo.Client, error) {
 	codec := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression()}[l.compression]
 	all := []kgo.Opt{
-		kgo.SeedBrokers(l.seed), kgo.DefaultProduceTopic(l.topic), kgo.ProducerBatchCompression(codec), kgo.ProducerBatchMaxBytes(int32(l.batch)),
+		kgo.SeedBrokers(strings.Split(l.seed, ",")...), kgo.DefaultProduceTopic(l.topic), kgo.ProducerBatchCompression(codec), kgo.ProducerBatchMaxBytes(int32(l.batch)),
 		kgo.ProducerLinger(l.linger), kgo.MaxBufferedRecords(200_000), kgo.RecordPartitioner(kgo.UniformBytesPartitioner(l.batch, false, false, nil)),
 	}
 	switch l.acks {
@@ -93,7 +95,7 @@ func (l *load) create(ctx context.Context, c *kgo.Client) error {
 			configs[k] = &v
 		}
 	}
-	r, err := kadm.NewClient(c).CreateTopic(ctx, int32(l.partitions), 1, configs, l.topic)
+	r, err := kadm.NewClient(c).CreateTopic(ctx, int32(l.partitions), int16(l.replicas), configs, l.topic)
 	if err != nil && r.ErrMessage == "" {
 		return err
 	}
