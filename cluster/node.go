@@ -554,8 +554,8 @@ func (n *Node) describe(m *gossip.Member) {
 func (n *Node) register() error {
 	r := metadata.RegisterBroker{
 		Broker: n.identity.Broker, Directory: n.directory, Generation: n.identity.Generation, Nonce: n.nonce, Rack: n.identity.Rack,
-		Internal: n.internalAddr, Gossip: n.gossipAddr, LogDirs: []wire.UUID{n.disk.UUID()},
-		MinInSync: int32(n.settings.StaticInt("min.insync.replicas")), Replicated: n.settings.StaticText("log.durability") == "replicated",
+		Internal: n.internalAddr, Gossip: n.gossipAddr, LogDirs: []wire.UUID{n.disk.UUID()}, LogPaths: []string{n.disk.Dir()},
+		Cordoned: n.settings.StaticText(config.CordonedLogDirs), MinInSync: int32(n.settings.StaticInt("min.insync.replicas")), Replicated: n.settings.StaticText("log.durability") == "replicated",
 	}
 	for _, e := range n.endpoints {
 		host, port, err := net.SplitHostPort(e.advertise)
@@ -676,7 +676,13 @@ func rack(settings map[string]string) *string {
 }
 
 func (n *Node) openPartitions() error {
-	dir := filepath.Join(n.config.Data, "logs")
+	dir, err := filepath.Abs(filepath.Join(n.config.Data, "logs"))
+	if err != nil {
+		return fmt.Errorf("the log directory: %w", err)
+	}
+	if why := control.CheckCordoned(n.settings.StaticText(config.CordonedLogDirs), []string{dir}); why != "" {
+		return errors.New(why)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the log directory: %w", err)
 	}

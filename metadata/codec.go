@@ -122,6 +122,11 @@ func (g *RegisterBroker) appendTo(b []byte) []byte {
 	for _, d := range g.LogDirs {
 		b = wire.AppendUUID(b, d)
 	}
+	b = wire.AppendArrayLength(b, len(g.LogPaths), true)
+	for _, p := range g.LogPaths {
+		b = wire.AppendString(b, p, true)
+	}
+	b = wire.AppendString(b, g.Cordoned, true)
 	b = wire.AppendString(wire.AppendString(b, g.Internal, true), g.Gossip, true)
 	return wire.AppendBool(wire.AppendInt32(b, g.MinInSync), g.Replicated)
 }
@@ -139,6 +144,10 @@ func (g *RegisterBroker) decode(r *wire.Reader) {
 	for n := r.ArrayLength(true, false, 16); n > 0 && r.Err() == nil; n-- {
 		g.LogDirs = append(g.LogDirs, r.UUID())
 	}
+	for n := r.ArrayLength(true, false, 1); n > 0 && r.Err() == nil; n-- {
+		g.LogPaths = append(g.LogPaths, r.String(true))
+	}
+	g.Cordoned = r.String(true)
 	g.Internal, g.Gossip = r.String(true), r.String(true)
 	g.MinInSync, g.Replicated = r.Int32(), r.Bool()
 }

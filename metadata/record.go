@@ -52,8 +52,11 @@ type RegisterBroker struct {
 	Rack       *string
 	Endpoints  []Endpoint // of the client listeners
 	LogDirs    []wire.UUID
-	Internal   string // host:port where other brokers reach it
-	Gossip     string // host:port of its gossip
+	LogPaths   []string // of LogDirs, in their order
+	Internal   string   // host:port where other brokers reach it
+	Gossip     string   // host:port of its gossip
+
+	Cordoned string // cordoned.log.dirs of its configuration file
 
 	// What its configuration file says of settings on which elections depend; the controller must know what the leaders go
 	// by, and each goes by its own file.

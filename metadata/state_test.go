@@ -49,7 +49,7 @@ func (w *world) draw(t *rapid.T) Record {
 	case k == 0:
 		rack := "r"
 		w.brokers[broker] = true
-		return &RegisterBroker{Broker: broker, Directory: id(), Generation: 3, Nonce: 1 << 63, Internal: "h:1", Gossip: "h:2", Rack: &rack, Endpoints: []Endpoint{{"PLAINTEXT", "h", 9092, 0}}, LogDirs: []wire.UUID{id()}, MinInSync: 2, Replicated: rapid.Bool().Draw(t, "replicated")}
+		return &RegisterBroker{Broker: broker, Directory: id(), Generation: 3, Nonce: 1 << 63, Internal: "h:1", Gossip: "h:2", Rack: &rack, Endpoints: []Endpoint{{"PLAINTEXT", "h", 9092, 0}}, LogDirs: []wire.UUID{id()}, LogPaths: []string{"/d"}, Cordoned: "*", MinInSync: 2, Replicated: rapid.Bool().Draw(t, "replicated")}
 	case k == 1 && w.brokers[broker]:
 		return &BrokerState{Broker: broker, Epoch: 1, Fenced: rapid.Bool().Draw(t, "fenced")}
 	case k == 2 && w.brokers[broker]:

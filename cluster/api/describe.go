@@ -26,6 +26,10 @@ var describeLogDirsHandler = handle(message.KeyDescribeLogDirs, func(b *Broker, 
 		}
 	}
 	dir := message.DescribeLogDirsResponseResult{LogDir: b.Disk.Dir(), TotalBytes: -1, UsableBytes: -1}
+	image := b.Controller.Image()
+	if self := image.Broker(b.ID); self != nil {
+		dir.IsCordoned = control.Cordoned(image, self)
+	}
 	if b.Disk.Err() != nil {
 		dir.ErrorCode = wire.ErrKafkaStorageError
 		return &message.DescribeLogDirsResponse{Results: []message.DescribeLogDirsResponseResult{dir}}

@@ -431,3 +431,38 @@ func TestCommandConfig(t *testing.T) {
 	write("security.protocol=SSL\nbootstrap.servers=" + node.Client() + "\n")
 	fails(t, 2, "no broker answers at "+node.Client(), "topic", "list")
 }
+
+// A cordoned broker gets nothing new until it is let again; lists show it.
+func TestNodeCordon(t *testing.T) {
+	node := broker(t, nil)
+	other := node.Join(nil)
+	id := fmt.Sprint(other.Broker())
+	// Any broker may answer the list, also one that is a little behind.
+	shows := func(what string, done func(one, two *nodeLine) bool) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); ; {
+			nodes := parse[[]*nodeLine](t, must(t, "", "node", "list", "--format", "json"))
+			if len(nodes) == 2 && done(nodes[0], nodes[1]) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("never %s: %+v", what, nodes)
+			}
+		}
+	}
+	must(t, "", "node", "cordon", id)
+	must(t, "", "topic", "create", "t", "--partitions", "4")
+	shows("all on one", func(one, two *nodeLine) bool {
+		return !one.Cordoned && two.Cordoned && one.Holds == 4 && two.Holds == 0
+	})
+	fails(t, 2, "only 1 broker(s) are live and not cordoned", "topic", "create", "two", "--replicas", "2")
+	if got := must(t, "", "node", "list"); !strings.Contains(got, "alive, cordoned") {
+		t.Errorf("%s", got)
+	}
+	must(t, "", "node", "uncordon", id)
+	must(t, "", "topic", "create", "u", "--partitions", "4")
+	shows("shared", func(one, two *nodeLine) bool { return !two.Cordoned && one.Holds == 6 && two.Holds == 2 })
+	fails(t, 2, "broker 9 is not registered", "node", "cordon", "9")
+	other.Stop()
+	must(t, "", "node", "cordon", id) // also while it is down
+}

@@ -16,7 +16,7 @@ import (
 func nodeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "node",
-		Usage: "list, describe and remove the nodes of a cluster",
+		Usage: "list, describe, cordon and remove the nodes of a cluster",
 		Subcommands: []*cli.Command{
 			{
 				Name: "list", Aliases: []string{"ls"}, Usage: "list brokers with their state and what they hold", UsageText: "kraftgo node list [flags]",
@@ -30,6 +30,8 @@ func nodeCommand() *cli.Command {
 				Flags:       connectionFlags(formatFlag()),
 				Action:      nodeDescribe,
 			},
+			cordonCommand(),
+			uncordonCommand(),
 			{
 				Name: "remove", Usage: "forget a broker that is gone for good", UsageText: "kraftgo node remove BROKER [flags]",
 				Description: example("  kraftgo node remove 3") + "\n\nThe broker must be down and hold no partition. With --force neither is asked: a broker that runs stops, and partitions that\nonly it holds are lost with its directory.",
@@ -40,19 +42,34 @@ func nodeCommand() *cli.Command {
 	}
 }
 
+// The states of a broker.
+const (
+	stateAlive  = "alive"
+	stateFenced = "fenced"
+)
+
+// state is the broker's state in a table.
+func (n *nodeLine) state() string {
+	if n.Cordoned {
+		return n.State + ", cordoned"
+	}
+	return n.State
+}
+
 // nodeLine is a broker as 'node list' prints it.
 type nodeLine struct {
-	Broker  int32                  `json:"broker"`
-	Host    string                 `json:"host"`
-	Port    int32                  `json:"port"`
-	Rack    string                 `json:"rack,omitempty"`
-	State   string                 `json:"state"`   // alive or fenced
-	Quorum  string                 `json:"quorum"`  // leader, voter, observer, or "-"
-	Leads   int                    `json:"leads"`   // partitions
-	Holds   int                    `json:"holds"`   // replicas
-	Offline int                    `json:"offline"` // of the partitions it holds, those without a leader
-	held    []kadm.PartitionDetail // not printed in a list
-	address string                 // host:port
+	Broker   int32                  `json:"broker"`
+	Host     string                 `json:"host"`
+	Port     int32                  `json:"port"`
+	Rack     string                 `json:"rack,omitempty"`
+	State    string                 `json:"state"`    // alive or fenced
+	Cordoned bool                   `json:"cordoned"` // it gets no new replicas; not known of one that is fenced
+	Quorum   string                 `json:"quorum"`   // leader, voter, observer, or "-"
+	Leads    int                    `json:"leads"`    // partitions
+	Holds    int                    `json:"holds"`    // replicas
+	Offline  int                    `json:"offline"`  // of the partitions it holds, those without a leader
+	held     []kadm.PartitionDetail // not printed in a list
+	address  string                 // host:port
 }
 
 // nodes asks for everything that is known of the brokers.
@@ -74,12 +91,12 @@ func (s *session) nodes() ([]*nodeLine, kadm.Metadata, error) {
 	byID := map[int32]*nodeLine{}
 	var out []*nodeLine
 	for _, b := range response.Brokers {
-		n := &nodeLine{Broker: b.NodeID, Host: b.Host, Port: b.Port, State: "alive", Quorum: "-", address: fmt.Sprintf("%s:%d", b.Host, b.Port)}
+		n := &nodeLine{Broker: b.NodeID, Host: b.Host, Port: b.Port, State: stateAlive, Quorum: "-", address: fmt.Sprintf("%s:%d", b.Host, b.Port)}
 		if b.Rack != nil {
 			n.Rack = *b.Rack
 		}
 		if b.IsFenced {
-			n.State = "fenced"
+			n.State = stateFenced
 		}
 		byID[n.Broker] = n
 		out = append(out, n)
@@ -119,10 +136,11 @@ func nodeList(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		s.askCordons(nodes)
 		return printData(c, nodes, func(t *table) {
 			t.row("BROKER", "ADDRESS", "RACK", "STATE", "QUORUM", "LEADS", "HOLDS", "OFFLINE")
 			for _, n := range nodes {
-				t.row(n.Broker, n.address, n.Rack, n.State, n.Quorum, n.Leads, n.Holds, n.Offline)
+				t.row(n.Broker, n.address, n.Rack, n.state(), n.Quorum, n.Leads, n.Holds, n.Offline)
 			}
 		})
 	})
@@ -167,6 +185,7 @@ func nodeDescribe(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		s.askCordons([]*nodeLine{n})
 		out := nodeDetail{nodeLine: n, Partitions: []nodePartition{}}
 		for _, p := range n.held {
 			out.Partitions = append(out.Partitions, nodePartition{p.Topic, p.Partition, p.Leader, p.Replicas, p.ISR})
@@ -181,7 +200,7 @@ func nodeDescribe(c *cli.Context) error {
 			t.row("broker", n.Broker)
 			t.row("address", n.address)
 			t.row("rack", n.Rack)
-			t.row("state", n.State)
+			t.row("state", n.state())
 			t.row("quorum", n.Quorum)
 			t.row("leads", n.Leads)
 			t.row("holds", n.Holds)
@@ -219,7 +238,7 @@ func nodeRemove(c *cli.Context) error {
 		}
 		if !c.Bool("force") {
 			switch {
-			case n.State == "alive":
+			case n.State == stateAlive:
 				return refused("broker %d is alive: stop it first, or give --force, which stops it", id)
 			case n.Holds > 0:
 				return refused("broker %d holds %d replicas ('kraftgo node describe %d' lists them): delete those topics first, or give --force and lose what only it holds", id, n.Holds, id)
@@ -284,7 +303,7 @@ func clusterHealth(c *cli.Context) error {
 func health(nodes []*nodeLine, m kadm.Metadata, q quorumSummary, quorumErr error) healthReport {
 	r := healthReport{Problems: []string{}, Notes: []string{}}
 	for _, n := range nodes {
-		if n.State != "alive" {
+		if n.State != stateAlive {
 			r.Problems = append(r.Problems, fmt.Sprintf("broker %d (%s) is fenced", n.Broker, n.address))
 		}
 	}

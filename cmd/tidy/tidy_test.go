@@ -50,7 +50,7 @@ var allowed = map[string][]string{
 	"cluster/api":         {"wire", "metadata", "replication", "storage", "coordinator", "cluster/listen", "cluster/lifecycle"},
 	"cluster":             {"*"},
 	"cmd/kraftgo":         {"cluster", "metadata/config"},
-	"cmd/bench": {"cluster/e2e/acked"},
+	"cmd/bench":           {"cluster/e2e/acked"},
 	"cmd/wiregen":         {},
 	"cmd/tidy":            {},
 }

@@ -66,6 +66,7 @@ type Dynamic uint8
 const (
 	ReadOnly    Dynamic = iota // only at start
 	PerBroker                  // for one broker or for all
+	OneBroker                  // for one broker only
 	ClusterWide                // for all, and as the topics' default
 )
 

@@ -30,6 +30,9 @@ const (
 	kraftRole = "every kraftgo node is a broker, and the quorum chooses its voters by itself"
 )
 
+// CordonedLogDirs is the setting by which brokers are kept from new replicas (KIP-1066).
+const CordonedLogDirs = "cordoned.log.dirs"
+
 // keys is every setting, topics' first. Names, defaults and ranges are Kafka 4.4's (LogConfig, KafkaConfig and the
 // classes they gather), but for those that Kafka does not have; these say so.
 var keys = []Key{
@@ -102,6 +105,7 @@ var keys = []Key{
 	{Name: "data.dir", Scope: Broker, Type: String, Null: true, Doc: "The node's data directory. Flag --data. (kraftgo's own)"},
 	{Name: "broker.id", Scope: Broker, Type: Int, Default: "-1", Min: -1, Max: maxInt, Doc: "The broker's id; -1: the cluster chooses. Flag --broker-id."},
 	{Name: "broker.rack", Scope: Broker, Type: String, Null: true, Doc: "The rack that the broker stands in. Flag --rack."},
+	{Name: CordonedLogDirs, Scope: Broker, Type: List, Default: "", Dynamic: OneBroker, Doc: "Log directories of the broker that get no new replicas; * stands for all. 'kraftgo node cordon' sets it."},
 	{Name: "listeners", Scope: Broker, Type: List, Default: "PLAINTEXT://127.0.0.1:9092", Doc: "Where clients connect, as NAME://host:port,...; port 0 takes a free one. Flag --client."},
 	{Name: "advertised.listeners", Scope: Broker, Type: List, Null: true, Doc: "The addresses that clients are told, as NAME://host:port,...; by default those of listeners. Flag --advertise."},
 	{Name: "listener.security.protocol.map", Scope: Broker, Type: String, Default: "PLAINTEXT:PLAINTEXT", Doc: "The security protocol of each listener name, as NAME:PROTOCOL,..."},

@@ -53,7 +53,7 @@ func AlterConfigs(m *metadata.Image, r metadata.Resource, ops []Alteration, curr
 			return nil, refusal
 		}
 		if value != nil {
-			if refusal := checkSetting(r, op.Name, *value); refusal != nil {
+			if refusal := checkSetting(m, r, op.Name, *value); refusal != nil {
 				return nil, refusal
 			}
 		}
@@ -113,7 +113,7 @@ func ReplaceConfigs(m *metadata.Image, r metadata.Resource, settings []Setting) 
 		if s.Value == nil {
 			return nil, refuse(wire.ErrInvalidRequest, "Null value not supported for : %s", s.Name)
 		}
-		if refusal := checkSetting(r, s.Name, *s.Value); refusal != nil {
+		if refusal := checkSetting(m, r, s.Name, *s.Value); refusal != nil {
 			return nil, refusal
 		}
 		if have, ok := old[s.Name]; !ok || have != *s.Value {
@@ -185,7 +185,7 @@ func checkName(r metadata.Resource, name string) *Refusal {
 	return nil
 }
 
-func checkSetting(r metadata.Resource, name, value string) *Refusal {
+func checkSetting(m *metadata.Image, r metadata.Resource, name, value string) *Refusal {
 	if r.Type == metadata.ResourceTopic {
 		return checkTopicSetting(name, value)
 	}
@@ -196,8 +196,14 @@ func checkSetting(r metadata.Resource, name, value string) *Refusal {
 	if k.Dynamic == config.ReadOnly {
 		return refuse(wire.ErrInvalidRequest, "Cannot update these configs dynamically: Set(%s)", name)
 	}
+	if k.Dynamic == config.OneBroker && r.Name == "" {
+		return refuse(wire.ErrInvalidRequest, "Cannot update these configs at default cluster level, broker id must be specified: [%s]", name)
+	}
 	if err := k.Check(value); err != nil {
 		return refuse(wire.ErrInvalidRequest, "%v", err) // INVALID_CONFIG is for topics; of brokers, Kafka says this
+	}
+	if name == config.CordonedLogDirs {
+		return checkCordoned(m, r.Name, value)
 	}
 	return nil
 }

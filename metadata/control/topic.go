@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 
@@ -58,7 +59,7 @@ func CreateTopics(m *metadata.Image, d Defaults, topics []NewTopic) ([]metadata.
 	for _, t := range topics {
 		seen[t.Name]++
 	}
-	live := m.Live()
+	live := usable(m)
 	left := d.MaxPartitions
 	collisions := map[string]string{} // names accepted in this request
 	for i, t := range topics {
@@ -214,6 +215,7 @@ func assignmentOf(m *metadata.Image, d Defaults, t NewTopic, live []*metadata.Br
 		replicas = min(replicas, max(len(live), 1))
 	}
 	if refusal := enoughBrokers(m, live, replicas); refusal != nil {
+		refusal.Message = fmt.Sprintf("Unable to replicate the partition %d time(s): %s", replicas, refusal.Message)
 		return nil, refusal
 	}
 	return place(live, t.Seed, nil, partitions, replicas), nil
@@ -224,11 +226,11 @@ func enoughBrokers(m *metadata.Image, live []*metadata.BrokerInfo, replicas int)
 	m.Brokers(func(*metadata.BrokerInfo) bool { registered++; return true })
 	switch {
 	case len(live) == 0:
-		return refuse(wire.ErrInvalidReplicationFactor, "Unable to replicate the partition %d time(s): All brokers are currently fenced or in controlled shutdown.", replicas)
+		return refuse(wire.ErrInvalidReplicationFactor, "All brokers are currently fenced, or have all their log directories cordoned.")
 	case replicas > registered:
-		return refuse(wire.ErrInvalidReplicationFactor, "Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached because only %d broker(s) are registered.", replicas, replicas, registered)
+		return refuse(wire.ErrInvalidReplicationFactor, "The target replication factor of %d cannot be reached because only %d broker(s) are registered.", replicas, registered)
 	case replicas > len(live):
-		return refuse(wire.ErrInvalidReplicationFactor, "Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached because only %d broker(s) are live.", replicas, replicas, len(live))
+		return refuse(wire.ErrInvalidReplicationFactor, "The target replication factor of %d cannot be reached because only %d broker(s) are live and not cordoned.", replicas, len(live))
 	}
 	return nil
 }
@@ -276,8 +278,12 @@ func checkManual(m *metadata.Image, brokers []wire.BrokerID, want int) *Refusal 
 	sorted := append([]wire.BrokerID(nil), brokers...)
 	sort.Slice(sorted, func(i, j int) bool { return sorted[i] < sorted[j] })
 	for i, id := range sorted {
-		if m.Broker(id) == nil {
+		b := m.Broker(id)
+		if b == nil {
 			return refuse(wire.ErrInvalidReplicaAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", id)
+		}
+		if Cordoned(m, b) {
+			return refuse(wire.ErrInvalidReplicaAssignment, "The manual partition assignment includes broker %d, but all its log directories are cordoned.", id)
 		}
 		if i > 0 && sorted[i-1] == id {
 			return refuse(wire.ErrInvalidReplicaAssignment, "The manual partition assignment includes the broker %d more than once.", id)
@@ -333,7 +339,7 @@ func CreatePartitions(m *metadata.Image, d Defaults, q MorePartitions) ([]metada
 	replicas := len(without(t.Partitions[0].Replicas, t.Partitions[0].Removing))
 	assignment := q.Assignment
 	if assignment == nil {
-		live := m.Live()
+		live := usable(m)
 		if refusal := enoughBrokers(m, live, replicas); refusal != nil {
 			return nil, refusal
 		}
