@@ -1,0 +1,302 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/kraftgo/kraftgo/cluster/e2e/acked"
+)
+
+// arena is three nodes, each in a network namespace and on a disk of its own, so that networks can be cut and disks lose power.
+type arena struct {
+	t       *testing.T
+	name    string // of its bridge and namespaces
+	network string // the first three numbers of its addresses
+	nodes   []*process
+	mounts  []string
+	images  []string
+	random  *rand.Rand
+	landed  map[string]int
+}
+
+// sh runs a command of the system.
+func sh(words ...string) error {
+	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(words, " "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+func (a *arena) must(words ...string) {
+	a.t.Helper()
+	if err := sh(words...); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// newArena makes the networks and disks, and founds the cluster.
+func newArena(t *testing.T, seed uint64) *arena {
+	t.Helper()
+	pid := os.Getpid()
+	a := &arena{t: t, name: fmt.Sprintf("kg%d", pid%100000), network: fmt.Sprintf("10.77.%d", pid%250), random: rand.New(rand.NewPCG(seed, 1)), landed: map[string]int{}}
+	a.must("ip", "link", "add", a.name, "type", "bridge")
+	t.Cleanup(func() { _ = sh("ip", "link", "del", a.name) })
+	a.must("ip", "addr", "add", a.network+".254/24", "dev", a.name)
+	a.must("ip", "link", "set", a.name, "up")
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("c2VjcmV0IG9mIGEgdGVzdCBjbHVzdGVyLCAzMiBieXRlcw==\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i <= 3; i++ {
+		a.addNode(i, secret)
+	}
+	return a
+}
+
+func (a *arena) space(i int) string   { return fmt.Sprintf("%s-%d", a.name, i) }
+func (a *arena) address(i int) string { return fmt.Sprintf("%s.%d", a.network, i) }
+
+func (a *arena) addNode(i int, secret string) {
+	t, space, link := a.t, a.space(i), fmt.Sprintf("%sv%d", a.name, i)
+	a.must("ip", "netns", "add", space)
+	t.Cleanup(func() { _ = sh("ip", "netns", "del", space) })
+	a.must("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", space)
+	a.must("ip", "link", "set", link, "master", a.name, "up")
+	a.must("ip", "-n", space, "addr", "add", a.address(i)+"/24", "dev", "eth0")
+	a.must("ip", "-n", space, "link", "set", "eth0", "up")
+	a.must("ip", "-n", space, "link", "set", "lo", "up")
+	dir := t.TempDir()
+	image, mount := filepath.Join(dir, "disk"), filepath.Join(dir, "mnt")
+	a.must("truncate", "-s", "1G", image)
+	a.must("mkfs.ext4", "-q", "-F", image)
+	a.must("mkdir", mount)
+	a.must("mount", "-o", "loop", image, mount)
+	t.Cleanup(func() { _ = sh("umount", mount) })
+	a.mounts, a.images = append(a.mounts, mount), append(a.images, image)
+	p := &process{t: t, dir: filepath.Join(mount, "data"), prefix: []string{"ip", "netns", "exec", space}, args: []string{"--secret-file", secret, "--set", "min.insync.replicas=2"}}
+	at := func(port int) string { return fmt.Sprintf("%s:%d", a.address(i), port) }
+	words := []string{"--client", at(9092), "--internal", at(9093), "--gossip", at(9094), "--admin", "127.0.0.1:9644"}
+	if i == 1 {
+		p.start("init", words...)
+	} else {
+		p.start("join", append(words, "--seed", a.address(1)+":9094")...)
+	}
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("broker %d wrote:\n%s", p.broker, p.stderr)
+		}
+	})
+	a.nodes = append(a.nodes, p)
+}
+
+// together starts nodes again at the same time: alone, none of them may have a quorum to come up with.
+func (a *arena) together(nodes ...*process) {
+	var all sync.WaitGroup
+	for _, n := range nodes {
+		all.Go(func() { n.restart() })
+	}
+	all.Wait()
+}
+
+// cutPower makes a node's disk forget what was not synced, and ends the node.
+func (a *arena) cutPower(i int) {
+	a.t.Helper()
+	f, err := os.Open(a.mounts[i])
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	const shutdown, withoutFlush = 0x8004587d, 2 // EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
+	flags := uint32(withoutFlush)
+	if _, _, e := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), shutdown, uintptr(unsafe.Pointer(&flags))); e != 0 {
+		a.t.Fatal(e)
+	}
+	if err := f.Close(); err != nil {
+		a.t.Fatal(err)
+	}
+	a.nodes[i].kill()
+	a.must("umount", a.mounts[i])
+	a.must("mount", "-o", "loop", a.images[i], a.mounts[i])
+}
+
+// oneWay drops what node i sends to node j.
+func (a *arena) oneWay(i, j int, cut bool) {
+	word := map[bool]string{true: "add", false: "del"}[cut]
+	a.must("ip", "-n", a.space(i+1), "route", word, "blackhole", a.address(j+1))
+}
+
+// faults by name: each is done to a random node, and undone by what it returns. between is how long it lasts.
+var faults = map[string]func(a *arena, i int) (undo func()){
+	"kill -9": func(a *arena, i int) func() {
+		a.nodes[i].kill()
+		return func() { a.nodes[i].restart() }
+	},
+	"SIGTERM": func(a *arena, i int) func() {
+		a.nodes[i].stop()
+		return func() { a.nodes[i].restart() }
+	},
+	"SIGSTOP": func(a *arena, i int) func() {
+		_ = a.nodes[i].cmd.Process.Signal(syscall.SIGSTOP)
+		return func() { _ = a.nodes[i].cmd.Process.Signal(syscall.SIGCONT) }
+	},
+	"kill -9 of all": func(a *arena, _ int) func() {
+		for _, n := range a.nodes {
+			n.kill()
+		}
+		return func() { a.together(a.nodes...) }
+	},
+	"power loss": func(a *arena, i int) func() {
+		a.cutPower(i)
+		return func() { a.nodes[i].restart() }
+	},
+	"power loss of all": func(a *arena, _ int) func() {
+		for i := range a.nodes {
+			a.cutPower(i)
+		}
+		return func() { a.together(a.nodes...) }
+	},
+	"cable": func(a *arena, i int) func() {
+		link := fmt.Sprintf("%sv%d", a.name, i+1)
+		a.must("ip", "link", "set", link, "down")
+		return func() { a.must("ip", "link", "set", link, "up") }
+	},
+	"one-way": func(a *arena, i int) func() {
+		j := (i + 1 + a.random.IntN(2)) % 3
+		a.oneWay(i, j, true)
+		return func() { a.oneWay(i, j, false) }
+	},
+	"bridge": func(a *arena, i int) func() { // i and j do not see each other, the third sees both
+		j := (i + 1) % 3
+		a.oneWay(i, j, true)
+		a.oneWay(j, i, true)
+		return func() {
+			a.oneWay(i, j, false)
+			a.oneWay(j, i, false)
+		}
+	},
+	"hung disk": func(a *arena, i int) func() {
+		// Whatever happens to this test, the disk thaws: who writes to it cannot be killed.
+		guard := exec.Command("sh", "-c", "sleep 30; fsfreeze -u "+a.mounts[i])
+		if err := guard.Start(); err != nil {
+			a.t.Fatal(err)
+		}
+		a.must("fsfreeze", "-f", a.mounts[i])
+		return func() {
+			a.must("fsfreeze", "-u", a.mounts[i])
+			_ = guard.Process.Kill()
+			_ = guard.Wait() // it was killed
+			select {
+			case <-a.nodes[i].exited: // a node whose disk hangs may have given up
+				a.nodes[i].restart()
+			default:
+			}
+		}
+	},
+}
+
+// Random faults, one after the other with pauses, while records are written: nothing acknowledged is lost, doubled, moved or out
+// of order, the replicas are the same at the end, and all is healed within half a minute of the last fault.
+// CHAOS_SECONDS switches it on and says for how long; CHAOS_SEED and CHAOS_FAULTS (names, by comma) choose. It needs root.
+func TestChaos(t *testing.T) {
+	seconds := number("CHAOS_SECONDS", 0)
+	if seconds == 0 || os.Getuid() != 0 {
+		t.Skip("needs root, and CHAOS_SECONDS")
+	}
+	seed := uint64(number("CHAOS_SEED", int(time.Now().UnixNano()%1_000_000)))
+	t.Logf("seed %d", seed)
+	a := newArena(t, seed)
+	names := slices.Sorted(maps.Keys(faults))
+	if s := os.Getenv("CHAOS_FAULTS"); s != "" {
+		names = strings.Split(s, ",")
+	}
+	admin := admins(t, a.nodes)
+	if _, err := admin.CreateTopic(t.Context(), 12, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	allInSync(t, admin, "t")
+	w, err := acked.Start(acked.Options{Seeds: clients(a.nodes), Topic: "t", Partitions: 12, Rate: 50, Size: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pauseFor(t, 2*time.Second)
+	before := w.Acked()
+	start := time.Now()
+	for time.Since(start) < time.Duration(seconds)*time.Second {
+		name := names[a.random.IntN(len(names))]
+		i := a.random.IntN(3)
+		lasts := time.Duration(500+a.random.IntN(12_000)) * time.Millisecond
+		acknowledged := w.Acked()
+		t.Logf("%6.1f s: %s, node %d, for %s", time.Since(start).Seconds(), name, i+1, lasts)
+		undo := faults[name](a, i)
+		pauseFor(t, lasts)
+		undo()
+		a.landed[name]++
+		if a.random.IntN(4) == 0 {
+			noneSilent(t, w)
+			pauseFor(t, time.Duration(a.random.IntN(3000))*time.Millisecond)
+		}
+		t.Logf("%6.1f s: %d acknowledged meanwhile", time.Since(start).Seconds(), w.Acked()-acknowledged)
+	}
+	during := w.Acked()
+	healed := time.Now()
+	allInSync(t, admin, "t")
+	noneSilent(t, w)
+	heal := time.Since(healed)
+	pauseFor(t, 2*time.Second)
+	t.Logf("healed in %s; acknowledged before %d, during %d, after %d; faults %v", heal, before, during-before, w.Acked()-during, a.landed)
+	if heal > 30*time.Second {
+		t.Errorf("healed only after %s", heal)
+	}
+	if before == 0 || during-before < 10*seconds || w.Acked() == during {
+		t.Errorf("too few records for the run to mean anything")
+	}
+	sound(t, w)
+	allInSync(t, admin, "t")
+	a.sameReplicas("t", 12)
+}
+
+// sameReplicas compares the logs of all nodes byte for byte.
+func (a *arena) sameReplicas(topic string, partitions int) {
+	a.t.Helper()
+	for p := range partitions {
+		var first []byte
+		for i, mount := range a.mounts {
+			content, err := readLog(filepath.Join(mount, "data", "logs", fmt.Sprintf("%s-%d", topic, p)))
+			if err != nil {
+				a.t.Error(err)
+			}
+			if i == 0 {
+				first = content
+			} else if !bytes.Equal(first, content) {
+				a.t.Errorf("partition %d: node %d has %d bytes, node 1 has %d, and they differ", p, i+1, len(content), len(first))
+			}
+		}
+	}
+}
+
+// readLog returns the bytes of all segments of a log.
+func readLog(dir string) (all []byte, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".log" {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		all = append(all, b...)
+		return err
+	})
+	return all, err
+}
