@@ -785,7 +785,36 @@ func (n *Node) serve() error {
 	if err := n.agent.Load().Unfenced(n.ctx); err != nil {
 		return err
 	}
-	n.admin.Ready(func() error { return n.disk.Err() })
+	n.admin.Ready(n.mayRestartOthers)
+	return nil
+}
+
+// mayRestartOthers returns why a rolling restart must not go on: this node does not serve with all its replicas yet, or what it
+// leads has too few copies.
+func (n *Node) mayRestartOthers() error {
+	if err := n.disk.Err(); err != nil {
+		return err
+	}
+	image, self := n.replica.Image(), n.identity.Broker
+	if b := image.Broker(self); b == nil || b.Fenced || !n.agent.Load().Alive() {
+		return fmt.Errorf("broker %d is fenced", self)
+	}
+	behind, short := 0, 0
+	image.Topics(func(t *metadata.Topic) bool {
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			switch {
+			case slices.Contains(p.Replicas, self) && !slices.Contains(p.ISR, self):
+				behind++
+			case p.Leader == self && len(p.ISR) < len(p.Replicas):
+				short++
+			}
+		}
+		return true
+	})
+	if behind+short > 0 {
+		return fmt.Errorf("%d replicas of broker %d are not in sync, %d of the partitions that it leads lack others", behind, self, short)
+	}
 	return nil
 }
 

@@ -68,4 +68,39 @@ func (m *Metrics) Watch(partitions *replica.Manager, image func() *metadata.Imag
 		}
 		return float64(total)
 	})
+	m.watchReplicas(partitions, image)
+}
+
+// watchReplicas adds what operators alert on, under the names that Kafka's metrics have when the JMX exporter gives them to
+// Prometheus.
+func (m *Metrics) watchReplicas(partitions *replica.Manager, image func() *metadata.Image) {
+	gauge := func(name, help string, f func(replica.Summary) int) {
+		m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(f(partitions.Summary())) }))
+	}
+	counter := func(name, help string, f func(replica.Summary) int64) {
+		m.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(f(partitions.Summary())) }))
+	}
+	gauge("kafka_server_replicamanager_leadercount", "Partitions led by this broker.", func(s replica.Summary) int { return s.Leading })
+	gauge("kafka_server_replicamanager_partitioncount", "Replicas on this broker.", func(s replica.Summary) int { return s.Leading + s.Following })
+	gauge("kafka_server_replicamanager_underreplicatedpartitions", "Partitions led here with fewer in-sync replicas than replicas.", func(s replica.Summary) int { return s.UnderReplicated })
+	gauge("kafka_server_replicamanager_underminisrpartitioncount", "Partitions led here with fewer in-sync replicas than min.insync.replicas.", func(s replica.Summary) int { return s.UnderMinInSync })
+	gauge("kafka_server_replicamanager_atminisrpartitioncount", "Partitions led here with exactly min.insync.replicas in sync.", func(s replica.Summary) int { return s.AtMinInSync })
+	gauge("kraftgo_replica_lag_max_records", "Records that the slowest follower of a partition led here lacks.", func(s replica.Summary) int { return int(s.LargestLag) })
+	counter("kafka_server_replicamanager_isrshrinks_total", "Times that a replica left the in-sync replicas of a partition led here.", func(s replica.Summary) int64 { return s.Shrinks })
+	counter("kafka_server_replicamanager_isrexpands_total", "Times that a replica joined the in-sync replicas of a partition led here.", func(s replica.Summary) int64 { return s.Expands })
+	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "kafka_controller_kafkacontroller_offlinepartitionscount", Help: "Partitions of the cluster that have no leader.",
+	}, func() float64 { return float64(offlinePartitions(image())) }))
+}
+
+func offlinePartitions(m *metadata.Image) (n int) {
+	m.Topics(func(t *metadata.Topic) bool {
+		for i := range t.Partitions {
+			if t.Partitions[i].Leader == wire.NoBroker {
+				n++
+			}
+		}
+		return true
+	})
+	return n
 }

@@ -46,7 +46,7 @@ func (p *Partition) Altered(asked replication.Proposal, refused bool, leaderEpoc
 	} else {
 		a := l.Assigned()
 		a.Epoch, a.PartitionEpoch, a.InSync = leaderEpoch, partitionEpoch, isr
-		l.Committed(p.env.Now(), a)
+		p.commitLocked(a)
 	}
 	woken := p.advanceLocked()
 	p.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kraftgo/kraftgo/replication"
@@ -74,6 +75,7 @@ func NewManager(o Options) *Manager {
 	ctx, m.stop = context.WithCancel(context.Background())
 	m.fetchers = newFetchers(ctx, o.Env.Broker, o.Links, o.Fetch, o.Log)
 	m.alterer = newAlterer(o.Alter, o.Log)
+	m.env.shrinks, m.env.expands = new(atomic.Int64), new(atomic.Int64)
 	m.env.Propose, m.env.Synced = m.alterer.propose, m.fetchers.synced
 	m.running.Go(func() { m.alterer.run(ctx) })
 	m.running.Go(func() { m.watch(ctx) })
@@ -106,6 +108,43 @@ func (m *Manager) Reconsider() {
 	for _, p := range m.All() {
 		p.Reconsider()
 	}
+}
+
+// Summary is how the replicas of this broker are, all together.
+type Summary struct {
+	Leading, Following          int
+	UnderReplicated             int         // led here, with fewer in sync than there are replicas
+	UnderMinInSync, AtMinInSync int         // led here
+	LargestLag                  wire.Offset // records that the slowest follower of a partition led here lacks
+	Shrinks, Expands            int64       // of ISRs of partitions led here, since the start
+}
+
+// Summary looks at all partitions.
+func (m *Manager) Summary() (s Summary) {
+	for _, p := range m.All() {
+		status, leads := p.LeaderStatus()
+		if !leads {
+			if leader, _ := p.Leader(); leader != wire.NoBroker {
+				s.Following++
+			}
+			continue
+		}
+		s.Leading++
+		if status.InSync < status.Replicas {
+			s.UnderReplicated++
+		}
+		switch {
+		case status.InSync < status.MinInSync:
+			s.UnderMinInSync++
+		case status.InSync == status.MinInSync:
+			s.AtMinInSync++
+		}
+		for _, f := range status.Followers {
+			s.LargestLag = max(s.LargestLag, p.log.End()-f.Marks.End)
+		}
+	}
+	s.Shrinks, s.Expands = m.env.shrinks.Load(), m.env.expands.Load()
+	return s
 }
 
 // Restarted has the followed partitions tell their leaders everything anew: this broker has another epoch, or theirs have.

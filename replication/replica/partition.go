@@ -39,6 +39,8 @@ type Env struct {
 	Propose func(*Partition, replication.Proposal)
 	// Synced has the leader of a partition that is followed here told how far its log is synced.
 	Synced func(*Partition)
+
+	shrinks, expands *atomic.Int64 // of ISRs
 }
 
 // Alone returns an Env for partitions that have no other replicas.
@@ -50,6 +52,7 @@ func Alone(broker wire.BrokerID) *Env {
 		Eligible: func(wire.BrokerID, wire.BrokerEpoch) bool { return false },
 		Propose:  func(*Partition, replication.Proposal) {},
 		Synced:   func(*Partition) {},
+		shrinks:  new(atomic.Int64), expands: new(atomic.Int64),
 	}
 }
 
@@ -166,7 +169,7 @@ func (p *Partition) committed(a replication.Assignment) bool {
 		p.mu.Unlock()
 		return false
 	}
-	l.Committed(p.env.Now(), a)
+	p.commitLocked(a)
 	woken := p.advanceLocked()
 	if !l.EnoughInSync() {
 		// What waits for all may never come to be acknowledged: its producers try again.
@@ -179,6 +182,18 @@ func (p *Partition) committed(a replication.Assignment) bool {
 	p.mu.Unlock()
 	woken.run()
 	return true
+}
+
+// commitLocked tells the leader state what the metadata says.
+func (p *Partition) commitLocked(a replication.Assignment) {
+	before := len(p.mu.leader.Assigned().InSync)
+	p.mu.leader.Committed(p.env.Now(), a)
+	switch after := len(p.mu.leader.Assigned().InSync); {
+	case after < before:
+		p.env.shrinks.Add(1)
+	case after > before:
+		p.env.expands.Add(1)
+	}
 }
 
 // takeProducesLocked takes the waits out that match.
