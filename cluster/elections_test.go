@@ -16,8 +16,10 @@ import (
 	"github.com/kraftgo/kraftgo/cluster/kraftgotest"
 )
 
+type partition = kmsg.MetadataResponseTopicPartition
+
 // partitions returns a topic's partitions by number, as a node tells of them now.
-func partitions(t *testing.T, c *kgo.Client, topic string) []kmsg.MetadataResponseTopicPartition {
+func partitions(t *testing.T, c *kgo.Client, topic string) []partition {
 	t.Helper()
 	q := kmsg.NewPtrMetadataRequest()
 	q.Topics = append(q.Topics, kmsg.MetadataRequestTopic{Topic: &topic})
@@ -26,7 +28,7 @@ func partitions(t *testing.T, c *kgo.Client, topic string) []kmsg.MetadataRespon
 		t.Fatalf("%+v, %v", a, err)
 	}
 	out := a.Topics[0].Partitions
-	slices.SortFunc(out, func(a, b kmsg.MetadataResponseTopicPartition) int { return int(a.Partition - b.Partition) })
+	slices.SortFunc(out, func(a, b partition) int { return int(a.Partition - b.Partition) })
 	return out
 }
 
@@ -110,7 +112,7 @@ func electPreferred(t *testing.T, c *kgo.Client, set kadm.TopicsSet) map[error]i
 	return codes
 }
 
-func leaders(list []kmsg.MetadataResponseTopicPartition) int {
+func leaders(list []partition) int {
 	seen := map[int32]bool{}
 	for _, p := range list {
 		seen[p.Leader] = true

@@ -40,6 +40,8 @@ func newRecord(t RecordType) Record {
 		return new(Feature)
 	case TypeBrokerIDs:
 		return new(BrokerIDs)
+	case TypeTopicWish:
+		return new(TopicWish)
 	}
 	return nil
 }
@@ -63,7 +65,7 @@ func ReadRecord(r *wire.Reader) (Record, error) {
 	rec := newRecord(t)
 	if rec == nil || version > recordVersion {
 		return nil, fmt.Errorf("%w: type %d version %d, this kraftgo knows types up to %d at version %d",
-			ErrUnknownRecord, t, version, TypeBrokerIDs, recordVersion)
+			ErrUnknownRecord, t, version, TypeTopicWish, recordVersion)
 	}
 	br := wire.NewReader(body)
 	rec.decode(&br)
@@ -182,9 +184,19 @@ func (u *UnregisterBroker) decode(r *wire.Reader) {
 func (*TopicRecord) Type() RecordType { return TypeTopic }
 
 func (t *TopicRecord) appendTo(b []byte) []byte {
-	return wire.AppendUUID(wire.AppendString(b, t.Name, true), t.ID)
+	return wire.AppendInt16(wire.AppendUUID(wire.AppendString(b, t.Name, true), t.ID), t.Wanted)
 }
-func (t *TopicRecord) decode(r *wire.Reader) { t.Name, t.ID = r.String(true), r.UUID() }
+func (t *TopicRecord) decode(r *wire.Reader) {
+	t.Name, t.ID, t.Wanted = r.String(true), r.UUID(), r.Int16()
+}
+
+// Type implements [Record].
+func (*TopicWish) Type() RecordType { return TypeTopicWish }
+
+func (t *TopicWish) appendTo(b []byte) []byte {
+	return wire.AppendInt16(wire.AppendUUID(b, t.Topic), t.Wanted)
+}
+func (t *TopicWish) decode(r *wire.Reader) { t.Topic, t.Wanted = r.UUID(), r.Int16() }
 
 // Type implements [Record].
 func (*PartitionRecord) Type() RecordType { return TypePartition }

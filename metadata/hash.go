@@ -110,7 +110,13 @@ func (x *hasher) touched(m *Image, r Record) Hash {
 		if t == nil {
 			return Hash{}
 		}
-		return x.record(&TopicRecord{Name: t.Name, ID: t.ID})
+		return x.record(t.record())
+	case *TopicWish:
+		t := m.TopicByID(r.Topic)
+		if t == nil {
+			return Hash{}
+		}
+		return x.record(t.record())
 	case *PartitionRecord:
 		return x.partitionOf(m, r.Topic, r.Partition)
 	case *PartitionChange:
@@ -158,7 +164,7 @@ func (x *hasher) topicOf(m *Image, id wire.TopicID) Hash {
 	if t == nil {
 		return Hash{}
 	}
-	h := x.record(&TopicRecord{Name: t.Name, ID: t.ID})
+	h := x.record(t.record())
 	for i := range t.Partitions {
 		h = h.plus(x.record(partitionRecord(t, i)))
 	}

@@ -44,6 +44,12 @@ type Topic struct {
 	Name       string
 	ID         wire.TopicID
 	Partitions []PartitionInfo // by number
+	// Wanted is how many replicas its partitions are to get as soon as there are brokers for them; 0: none beside those they have.
+	Wanted int16
+}
+
+func (t *Topic) record() *TopicRecord {
+	return &TopicRecord{Name: t.Name, ID: t.ID, Wanted: t.Wanted}
 }
 
 // PartitionInfo is a partition's registration. At all times ISR, ELR and LastKnownELR have no broker in common and are part
@@ -237,7 +243,7 @@ func (m *Image) Records() []Record {
 		out = append(out, &Feature{Name: name, Level: m.features[name]})
 	}
 	m.byName.Ascend(func(t *Topic) bool {
-		out = append(out, &TopicRecord{Name: t.Name, ID: t.ID})
+		out = append(out, t.record())
 		for i := range t.Partitions {
 			out = append(out, partitionRecord(t, i))
 		}

@@ -21,6 +21,7 @@ const (
 	TypeProducerIDs
 	TypeFeature
 	TypeBrokerIDs
+	TypeTopicWish
 )
 
 // Record is one change of the metadata. Records are values: they hold no pointer into live state.
@@ -85,8 +86,15 @@ type UnregisterBroker struct {
 
 // TopicRecord creates a topic without partitions; its [PartitionRecord]s follow in the same command.
 type TopicRecord struct {
-	Name string
-	ID   wire.TopicID
+	Name   string
+	ID     wire.TopicID
+	Wanted int16 // see [Topic]
+}
+
+// TopicWish changes how many replicas a topic is to get when there are brokers for them.
+type TopicWish struct {
+	Topic  wire.TopicID
+	Wanted int16
 }
 
 // PartitionRecord creates a partition.

@@ -105,8 +105,10 @@ func (s *State) apply(index wire.Index, r Record) {
 	case *UnregisterBroker:
 		m.brokers.Delete(s.mustBroker(r.Broker))
 	case *TopicRecord:
-		s.putTopic(&Topic{Name: r.Name, ID: r.ID})
+		s.putTopic(&Topic{Name: r.Name, ID: r.ID, Wanted: r.Wanted})
 		s.fresh[r.ID] = struct{}{}
+	case *TopicWish:
+		s.ownTopic(s.mustTopic(r.Topic), 0).Wanted = r.Wanted
 	case *PartitionRecord:
 		s.applyPartition(r)
 	case *PartitionChange:

@@ -45,7 +45,7 @@ func (w *world) draw(t *rapid.T) Record {
 		return nil
 	}
 	value := rapid.SampledFrom([]*string{nil, new(string)}).Draw(t, "value")
-	switch k := rapid.IntRange(0, 9).Draw(t, "kind"); {
+	switch k := rapid.IntRange(0, 10).Draw(t, "kind"); {
 	case k == 0:
 		rack := "r"
 		w.brokers[broker] = true
@@ -72,10 +72,12 @@ func (w *world) draw(t *rapid.T) Record {
 		return &ProducerIDs{Broker: broker, Next: wire.ProducerID(w.nextID) * 1000}
 	case k == 8:
 		return &Feature{Name: "group.version", Level: rapid.Int16Range(0, 2).Draw(t, "level")}
+	case k == 9 && !topic.IsZero():
+		return &TopicWish{Topic: topic, Wanted: rapid.Int16Range(0, 3).Draw(t, "wanted")}
 	}
 	topic = id()
 	w.topics[topic] = 0
-	return &TopicRecord{Name: fmt.Sprintf("t%d", w.nextID), ID: topic}
+	return &TopicRecord{Name: fmt.Sprintf("t%d", w.nextID), ID: topic, Wanted: rapid.Int16Range(0, 3).Draw(t, "wanted")}
 }
 
 func snapshotBytes(t interface{ Fatal(...any) }, s *State) []byte {

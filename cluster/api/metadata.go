@@ -207,7 +207,7 @@ func (b *Broker) internalTopic(image *metadata.Image, name string) control.NewTo
 	t := control.NewTopic{Name: name, Partitions: -1, Replicas: -1, ID: newUUID(), Seed: mrand.Uint64(), UpToReplica: true}
 	if name == control.OffsetsTopic {
 		t.Partitions = int32(b.Settings.Int(image, "offsets.topic.num.partitions"))
-		t.Replicas = 1 // not offsets.topic.replication.factor, as long as followers do not fetch
+		t.Replicas = int16(b.Settings.Int(image, "offsets.topic.replication.factor"))
 		segment, compact, codec := b.Settings.Text(image, "offsets.topic.segment.bytes"), "compact", "producer"
 		t.Configs = []control.Setting{{Name: "cleanup.policy", Value: &compact}, {Name: "compression.type", Value: &codec}, {Name: "segment.bytes", Value: &segment}}
 	}

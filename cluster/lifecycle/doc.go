@@ -1,7 +1,7 @@
 // Package lifecycle is a broker's way through the life of the cluster, in three parts. [Agent] is every broker's: it
 // registers, and sends heartbeats. [Leader] is what the controller does: it keeps the brokers' sessions, fences who died,
 // unfences who is ready, keeps the quorum in shape, finds leaders for partitions that lost theirs, and has preferred leaders come
-// back. [Controller] decides and commits changes of the metadata where it is
+// back, and replaces replicas that were lost with their brokers. [Controller] decides and commits changes of the metadata where it is
 // the controller. [ProducerIDs] hands out producer ids from the blocks that the controller gives.
 //
 // A session is counted by the controller from the arrival of a heartbeat, and by the broker from the sending of the last one

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 	surveyed = 10_000
 	// balanced is how many leaders move in one change of the metadata, as in Kafka (MAX_ELECTIONS_PER_IMBALANCE).
 	balanced = 1000
+	// replacePause lies between two looks for replicas that are missing.
+	replacePause = time.Second
+	// replaced is how many partitions are copied at a time to replace lost replicas.
+	replaced = 50
 )
 
 // healer is the memory of the loop that mends partitions.
@@ -31,10 +36,15 @@ type healer struct {
 	said       time.Time  // that there is no way
 	balancedAt wire.Index // the metadata in which all leaders were where they should be
 	balance    time.Time  // of the last look
+
+	replace    time.Time  // of the last look for missing replicas
+	replacedAt wire.Index // the metadata in which there was nothing to be done
+	lost       []wire.BrokerID
+	absent     map[wire.BrokerID]time.Time // not registered, and holding replicas, since
 }
 
-// heal mends partitions: it finds leaders for those that lost them together with all that was known of their replicas, and has
-// preferred leaders come back.
+// heal mends partitions: it finds leaders for those that lost them together with all that was known of their replicas, has
+// preferred leaders come back, and replaces replicas that are missing.
 func (l *Leader) heal(ctx context.Context) {
 	h := healer{balance: l.opts.Now()}
 	tick := time.NewTicker(healTick)
@@ -51,6 +61,7 @@ func (l *Leader) heal(ctx context.Context) {
 			l.recover(ctx, &h, now)
 		}
 		l.balance(ctx, &h, now)
+		l.replace(ctx, &h, now)
 	}
 }
 
@@ -187,6 +198,71 @@ func (l *Leader) balance(ctx context.Context, h *healer, now time.Time) {
 	}
 	// Nothing can come back before something changes; our own change counts as one, and costs a look more.
 	h.balancedAt = m.Index()
+}
+
+// replace gives internal topics the replicas that they were to have, and makes replicas anew that were lost with their brokers.
+func (l *Leader) replace(ctx context.Context, h *healer, now time.Time) {
+	if now.Sub(h.replace) < replacePause {
+		return
+	}
+	h.replace = now
+	m := l.opts.Quorum.Image()
+	lost := l.lost(m, h, now)
+	if m.Index() == h.replacedAt && slices.Equal(lost, h.lost) {
+		return
+	}
+	for _, p := range []struct {
+		what string
+		plan func(*metadata.Image) []metadata.Record
+	}{
+		{"replicas of internal topics are added", control.Grow},
+		{"replicas of lost brokers are made anew", func(m *metadata.Image) []metadata.Record { return control.Rebuild(m, lost, replaced) }},
+	} {
+		n := len(p.plan(m))
+		if n == 0 {
+			continue
+		}
+		if err := l.opts.Controller.Change(ctx, p.plan); err != nil {
+			if ctx.Err() == nil {
+				l.opts.Log.Warn("replicas not replaced", "error", err)
+			}
+			return
+		}
+		l.opts.Log.Info(p.what, "changes", n, "lost", lost)
+	}
+	h.replacedAt, h.lost = m.Index(), lost
+}
+
+// lost returns the brokers whose replicas are given up, by id.
+func (l *Leader) lost(m *metadata.Image, h *healer, now time.Time) []wire.BrokerID {
+	long := time.Duration(l.opts.Settings.Int(m, "cluster.replica.rebuild.ms")) * time.Millisecond
+	if long == 0 {
+		return nil
+	}
+	var out []wire.BrokerID
+	l.mu.Lock()
+	if l.sessions != nil {
+		out = l.sessions.away(now, m, long)
+	}
+	l.mu.Unlock()
+	if m.Index() != h.replacedAt { // who is not registered changes with the metadata alone
+		absent := map[wire.BrokerID]time.Time{}
+		for _, id := range control.Unregistered(m) {
+			since, known := h.absent[id]
+			if !known {
+				since = now
+			}
+			absent[id] = since
+		}
+		h.absent = absent
+	}
+	for id, since := range h.absent {
+		if now.Sub(since) >= long {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // ElectLeaders serves an election by request: of preferred leaders, or of any live replica where nobody leads. nil stands for all

@@ -107,6 +107,18 @@ func (s *sessions) expired(now time.Time, m *metadata.Image) []wire.BrokerID {
 	return out
 }
 
+// away returns the brokers, by id, that are fenced and were not heard of for a time.
+func (s *sessions) away(now time.Time, m *metadata.Image, long time.Duration) []wire.BrokerID {
+	var out []wire.BrokerID
+	m.Brokers(func(b *metadata.BrokerInfo) bool {
+		if n := s.of[b.Broker]; b.Fenced && n != nil && n.epoch == b.Epoch && !n.gone.IsZero() && now.Sub(n.gone) >= long {
+			out = append(out, b.Broker)
+		}
+		return true
+	})
+	return out
+}
+
 // nodes returns the brokers as candidates for the quorum.
 func (s *sessions) nodes(now time.Time, m *metadata.Image) []control.QuorumNode {
 	var out []control.QuorumNode

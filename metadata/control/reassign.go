@@ -20,6 +20,31 @@ type Reassignment struct {
 // The replicas are then those that are wanted, followed by those that are to go. As soon as those that are new are in sync, the
 // reassignment is completed by the plan that made them so ([AlterPartition]).
 func Reassign(m *metadata.Image, list []Reassignment, keepFactor bool, unclean func(topic string) bool) ([]metadata.Record, []*Refusal) {
+	records, refusals := reassign(m, list, unclean, func(p *metadata.PartitionInfo, q Reassignment) *Refusal {
+		if refusal := checkManual(m, q.Replicas, 0); refusal != nil {
+			return refusal
+		}
+		if have := len(without(p.Replicas, p.Removing)); keepFactor && have != len(q.Replicas) {
+			return refuse(wire.ErrInvalidReplicationFactor, "The replication factor is changed from %d to %d", have, len(q.Replicas))
+		}
+		return nil
+	})
+	decided := map[wire.TopicID]bool{}
+	for i, q := range list {
+		if refusals[i] != nil || q.Replicas == nil {
+			continue
+		}
+		t := m.Topic(q.Topic)
+		if p := &t.Partitions[q.Partition]; t.Wanted > 0 && !decided[t.ID] && len(q.Replicas) != len(without(p.Replicas, p.Removing)) {
+			decided[t.ID] = true // an operator has said how many replicas there are to be: it is not grown any more
+			records = append(records, &metadata.TopicWish{Topic: t.ID})
+		}
+	}
+	return records, refusals
+}
+
+// reassign plans reassignments, whoever asks for them. check looks at the replicas that a partition is to have.
+func reassign(m *metadata.Image, list []Reassignment, unclean func(topic string) bool, check func(*metadata.PartitionInfo, Reassignment) *Refusal) ([]metadata.Record, []*Refusal) {
 	var records []metadata.Record
 	refusals := make([]*Refusal, len(list))
 	e := newElectorate(m)
@@ -35,11 +60,13 @@ func Reassign(m *metadata.Image, list []Reassignment, keepFactor bool, unclean f
 			continue
 		}
 		p := &t.Partitions[q.Partition]
-		want, refusal := reassigned(m, p, q, keepFactor)
+		var want target
 		if q.Replicas == nil {
-			want, refusal = reverted(p, q, func() bool { return unclean(q.Topic) })
+			want, refusals[i] = reverted(p, q, func() bool { return unclean(q.Topic) })
+		} else {
+			want, refusals[i] = reassigned(p, q), check(p, q)
 		}
-		if refusals[i] = refusal; refusal != nil {
+		if refusals[i] != nil {
 			continue
 		}
 		c := e.settle(t, q.Partition, want)
@@ -60,18 +87,12 @@ func Reassign(m *metadata.Image, list []Reassignment, keepFactor bool, unclean f
 
 // reassigned is the target of a reassignment. Of one that is under way it takes over what it still wants: a replica that was being
 // added is still new, and one that was being removed stays.
-func reassigned(m *metadata.Image, p *metadata.PartitionInfo, q Reassignment, keepFactor bool) (target, *Refusal) {
-	if refusal := checkManual(m, q.Replicas, 0); refusal != nil {
-		return target{}, refusal
-	}
-	if have := len(without(p.Replicas, p.Removing)); keepFactor && have != len(q.Replicas) {
-		return target{}, refuse(wire.ErrInvalidReplicationFactor, "The replication factor is changed from %d to %d", have, len(q.Replicas))
-	}
+func reassigned(p *metadata.PartitionInfo, q Reassignment) target {
 	want := asIs(p)
 	want.removing = without(p.Replicas, q.Replicas)
 	want.adding = without(q.Replicas, without(p.Replicas, p.Adding))
 	want.replicas = union(q.Replicas, want.removing)
-	return want, nil
+	return want
 }
 
 // reverted is the target of a cancellation: without what was being added, with what was being removed.

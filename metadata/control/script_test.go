@@ -16,15 +16,19 @@ import (
 
 // script runs the scripts of testdata/elect: plans against one state, which print the partitions that they change.
 //
-//	brokers 3 [racks=(a,b,c)]          register and unfence brokers from 1 on
+//	brokers 3 [racks=(a,b,c)]          register and unfence brokers up to this id
 //	topic t replicas=(1,2,3) [isr=(..)] [min=2] [more settings]; several replicas=(..) make several partitions
 //	set t min.insync.replicas=1        a topic's setting, with all that follows from it
 //	register 1 [lossy] [suspect=(t-0)] [dir=new] [static=2]
 //	fence|unfence|retire|unregister 1
+//	cordon 3
 //	isr t-0 to=(1,2)                   the leader asks for an ISR
 //	elect preferred|unclean [t-0 ...]
 //	recover 1=(epoch,end[,suspect]) .. the controller asks, and these brokers answer
 //	reassign [keep] [allow] t-0=(1,2) t-1=cancel
+//	internal 2 wanted=3                make the topic of offsets, of so many partitions, by use
+//	grow                               raise the replicas of internal topics
+//	lost 1 2 [limit=3]                 replicas there are made anew elsewhere
 //	mend                               what is due without anybody asking
 //	balance [percent=10] [limit=2]
 //	state                              everything
@@ -49,7 +53,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		for _, a := range d.CmdArgs[1:] {
 			racks = a.Vals
 		}
-		for i := 1; i <= n; i++ {
+		for i := int(m.NextBrokerID()); i <= n; i++ {
 			r := &metadata.RegisterBroker{Broker: wire.BrokerID(i), Directory: wire.UUID{byte(i)}, Generation: 1, LogDirs: []wire.UUID{{byte(i)}}}
 			if i <= len(racks) {
 				r.Rack = &racks[i-1]
@@ -93,6 +97,23 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.brokers() + s.partitions(nil)
 	case "reassign":
 		return s.reassign(d)
+	case "cordon":
+		all := "*"
+		return s.effect([]metadata.Record{&metadata.ConfigRecord{Resource: ownResource(brokerArg(d)), Name: config.CordonedLogDirs, Value: &all}})
+	case "grow":
+		return s.effect(Grow(m))
+	case "lost":
+		limit := 1000
+		d.MaybeScanArgs(t, "limit", &limit)
+		var lost []wire.BrokerID
+		for _, a := range d.CmdArgs {
+			if len(a.Vals) == 0 {
+				lost = append(lost, brokerID(a.Key))
+			}
+		}
+		return s.effect(Rebuild(m, lost, limit))
+	case "internal":
+		return s.internal(d)
 	case "mend":
 		return s.effect(Mend(m))
 	}
@@ -160,6 +181,15 @@ func (s *script) topic(d *datadriven.TestData) string {
 		}
 	}
 	return s.effect(records)
+}
+
+func (s *script) internal(d *datadriven.TestData) string {
+	n, _ := strconv.Atoi(d.CmdArgs[0].Key)
+	wanted, _ := strconv.Atoi(d.CmdArgs[1].Vals[0])
+	records, answers := CreateTopics(s.image(), Defaults{MaxPartitions: n}, []NewTopic{{
+		Name: OffsetsTopic, ID: wire.TopicID{0xfe}, Partitions: int32(n), Replicas: int16(wanted), UpToReplica: true,
+	}})
+	return refused(answers[0].Refusal) + s.effect(records)
 }
 
 func (s *script) register(d *datadriven.TestData) string {
@@ -304,6 +334,14 @@ func (s *script) effect(records []metadata.Record) string {
 	}
 	if brokers {
 		out += s.brokers()
+	}
+	for _, r := range records {
+		if w, ok := r.(*metadata.TopicWish); ok {
+			out += fmt.Sprintf("%s wants %d replicas\n", s.image().TopicByID(w.Topic).Name, w.Wanted)
+		}
+		if w, ok := r.(*metadata.TopicRecord); ok && w.Wanted > 0 {
+			out += fmt.Sprintf("%s wants %d replicas\n", w.Name, w.Wanted)
+		}
 	}
 	return out + s.partitions(changed)
 }

@@ -26,7 +26,7 @@ type NewTopic struct {
 	Configs     []Setting
 	ID          wire.TopicID
 	Seed        uint64
-	UpToReplica bool // lower the replicas to the live brokers there are, for topics made by the broker itself
+	UpToReplica bool // lower the replicas to the live brokers there are, for topics made by the broker itself; internal ones grow later
 }
 
 // ManualPartition is one partition of a manual assignment.
@@ -106,7 +106,11 @@ func createTopic(m *metadata.Image, d Defaults, t NewTopic, live []*metadata.Bro
 	if refusal != nil {
 		return nil, refusal
 	}
-	records := []metadata.Record{&metadata.TopicRecord{Name: t.Name, ID: t.ID}}
+	topic := &metadata.TopicRecord{Name: t.Name, ID: t.ID}
+	if t.UpToReplica && InternalTopic(t.Name) && len(assignment[0]) < int(t.Replicas) {
+		topic.Wanted = t.Replicas
+	}
+	records := []metadata.Record{topic}
 	for p, replicas := range assignment {
 		records = append(records, newPartition(m, t.ID, wire.Partition(p), replicas))
 	}
