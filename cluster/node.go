@@ -449,7 +449,7 @@ func (n *Node) found() error {
 	if err := n.quorum.WaitLeader(ctx); err != nil {
 		return err
 	}
-	err := n.controller.Change(ctx, func(*metadata.Image) []metadata.Record { return control.Found(n.identity.Cluster, api.Features()) })
+	err := n.controller.Change(ctx, func(*metadata.Image) []metadata.Record { return control.Found(n.identity.Cluster) })
 	if err != nil {
 		return fmt.Errorf("found the cluster: %w", err)
 	}
@@ -554,7 +554,7 @@ func (n *Node) describe(m *gossip.Member) {
 func (n *Node) register() error {
 	r := metadata.RegisterBroker{
 		Broker: n.identity.Broker, Directory: n.directory, Generation: n.identity.Generation, Nonce: n.nonce, Rack: n.identity.Rack,
-		Internal: n.internalAddr, Gossip: n.gossipAddr, LogDirs: []wire.UUID{n.disk.UUID()}, LogPaths: []string{n.disk.Dir()},
+		Internal: n.internalAddr, Gossip: n.gossipAddr, LogDirs: []wire.UUID{n.disk.UUID()}, LogPaths: []string{n.disk.Dir()}, Features: control.SupportedFeatures(),
 		Cordoned: n.settings.StaticText(config.CordonedLogDirs), MinInSync: int32(n.settings.StaticInt("min.insync.replicas")), Replicated: n.settings.StaticText("log.durability") == "replicated",
 	}
 	for _, e := range n.endpoints {

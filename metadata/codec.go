@@ -10,8 +10,9 @@ import (
 // ErrUnknownRecord marks a record that a newer kraftgo wrote: this one cannot apply it, and must stop.
 var ErrUnknownRecord = errors.New("metadata record of a newer version")
 
-// recordVersion is the version that every record is written in today. A field is added by raising it, and written
-// only above the feature level that knows it.
+// recordVersion is the version that every record is written in today. A field is added by raising it for the records that have
+// something in it, and written only above the level that knows it (level.go); a record without it is written as before, so
+// that programs of both versions write, and hash, the same.
 const recordVersion = 0
 
 func newRecord(t RecordType) Record {
@@ -75,6 +76,9 @@ func ReadRecord(r *wire.Reader) (Record, error) {
 	if err := br.Err(); err != nil {
 		return nil, fmt.Errorf("metadata record of type %d: %w", t, err)
 	}
+	if f, ok := rec.(*Feature); ok && f.Name == FeatureName {
+		return rec, checkFinalized(f.Level, f.Release)
+	}
 	return rec, nil
 }
 
@@ -128,6 +132,7 @@ func (g *RegisterBroker) appendTo(b []byte) []byte {
 	for _, p := range g.LogPaths {
 		b = wire.AppendString(b, p, true)
 	}
+	b = appendFeatures(b, g.Features)
 	b = wire.AppendString(b, g.Cordoned, true)
 	b = wire.AppendString(wire.AppendString(b, g.Internal, true), g.Gossip, true)
 	return wire.AppendBool(wire.AppendInt32(b, g.MinInSync), g.Replicated)
@@ -149,6 +154,7 @@ func (g *RegisterBroker) decode(r *wire.Reader) {
 	for n := r.ArrayLength(true, false, 1); n > 0 && r.Err() == nil; n-- {
 		g.LogPaths = append(g.LogPaths, r.String(true))
 	}
+	g.Features = readFeatures(r)
 	g.Cordoned = r.String(true)
 	g.Internal, g.Gossip = r.String(true), r.String(true)
 	g.MinInSync, g.Replicated = r.Int32(), r.Bool()
@@ -278,9 +284,12 @@ func (p *ProducerIDs) decode(r *wire.Reader) {
 func (*Feature) Type() RecordType { return TypeFeature }
 
 func (f *Feature) appendTo(b []byte) []byte {
-	return wire.AppendInt16(wire.AppendString(b, f.Name, true), f.Level)
+	return wire.AppendString(wire.AppendInt16(wire.AppendString(b, f.Name, true), f.Level), f.Release, true)
 }
-func (f *Feature) decode(r *wire.Reader) { f.Name, f.Level = r.String(true), r.Int16() }
+
+func (f *Feature) decode(r *wire.Reader) {
+	f.Name, f.Level, f.Release = r.String(true), r.Int16(), r.String(true)
+}
 
 // Type implements [Record].
 func (*BrokerIDs) Type() RecordType { return TypeBrokerIDs }

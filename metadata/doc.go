@@ -13,6 +13,7 @@
 //   - command.go: the envelope of a raft entry;
 //   - state.go: [State], the only writer; image.go: [Image], what it looked like at one index;
 //   - snapshot.go: an image as records, and back;
+//   - level.go: which records may be written, by the finalised kraftgo.version;
 //   - hash.go: what tells whether two brokers have the same state.
 //
 // # Who may call what
@@ -25,7 +26,8 @@
 //     ([ErrStaleTerm]), since its decider may not have known the newest state;
 //   - a command comes twice (a retry after a lost answer): the request id is known, the first result stands;
 //   - a record's type or version is unknown: Apply refuses with [ErrUnknownRecord]; the node must stop, since its
-//     state would differ from the others' from here on;
+//     state would differ from the others' from here on. So it is with a finalised level that this program does not know,
+//     which comes before such records and names the release that is needed;
 //   - a record does not fit the state (a partition of a topic that is not there): a bug, and a panic.
 //
 // This package has no clock, randomness, file or goroutine: Apply is a function of the log alone.

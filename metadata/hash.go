@@ -134,11 +134,10 @@ func (x *hasher) touched(m *Image, r Record) Hash {
 	case *BrokerIDs:
 		return x.record(&BrokerIDs{Next: m.nextBrokerID})
 	case *Feature:
-		level, ok := m.features[r.Name]
-		if !ok {
+		if _, ok := m.features[r.Name]; !ok {
 			return Hash{}
 		}
-		return x.record(&Feature{Name: r.Name, Level: level})
+		return x.record(featureRecord(m, r.Name))
 	}
 	panic(fmt.Sprintf("metadata: no hash for record %T", r))
 }

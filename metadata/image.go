@@ -21,6 +21,7 @@ type Image struct {
 	byID     *btree.BTreeG[*Topic]
 	configs  *btree.BTreeG[*resourceConfig]
 	features map[string]int16 // replaced, never written
+	release  string           // that brought the finalised level of FeatureName
 
 	nextProducerID wire.ProducerID
 	nextBrokerID   wire.BrokerID
@@ -240,7 +241,7 @@ func (m *Image) Records() []Record {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		out = append(out, &Feature{Name: name, Level: m.features[name]})
+		out = append(out, featureRecord(m, name))
 	}
 	m.byName.Ascend(func(t *Topic) bool {
 		out = append(out, t.record())

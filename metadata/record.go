@@ -57,6 +57,8 @@ type RegisterBroker struct {
 	Internal   string   // host:port where other brokers reach it
 	Gossip     string   // host:port of its gossip
 
+	Features []FeatureRange // that its program supports
+
 	Cordoned string // cordoned.log.dirs of its configuration file
 
 	// What its configuration file says of settings on which elections depend; the controller must know what the leaders go
@@ -163,6 +165,7 @@ type ProducerIDs struct {
 
 // Feature finalises a feature at a level; 0 removes it.
 type Feature struct {
-	Name  string
-	Level int16
+	Name    string
+	Level   int16
+	Release string // of [FeatureName]: the release that brought the level
 }

@@ -48,7 +48,9 @@ func appendBroker(b []byte, i *BrokerInfo) []byte {
 // WriteTo writes the snapshot: magic, version, length, body, CRC-32C of the body. FORMAT.md has the body's layout.
 func (p *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	m := p.image
-	body := wire.AppendInt64(nil, int64(m.index))
+	// First of all, so that a program that is too old says what it needs before it meets what it cannot read.
+	body := wire.AppendString(wire.AppendInt16(nil, m.Level()), m.release, true)
+	body = wire.AppendInt64(body, int64(m.index))
 	body = wire.AppendInt64(body, int64(m.term))
 	body = AppendHash(body, m.hash)
 	body = wire.AppendArrayLength(body, len(p.requests), true)
@@ -112,6 +114,12 @@ func ReadSnapshot(r io.Reader) (*State, error) {
 func decodeSnapshot(body []byte) (*State, error) {
 	s := NewState()
 	r := wire.NewReader(body)
+	level, release := r.Int16(), r.String(true)
+	if r.Err() == nil {
+		if err := checkFinalized(level, release); err != nil {
+			return nil, err
+		}
+	}
 	index, term := wire.Index(r.Int64()), wire.Term(r.Int64())
 	hash := ReadHash(&r)
 	for n := r.ArrayLength(true, false, 16); n > 0; n-- {

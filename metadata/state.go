@@ -127,10 +127,15 @@ func (s *State) apply(index wire.Index, r Record) {
 		m.nextBrokerID = r.Next
 	case *Feature:
 		m.features = maps.Clone(m.features)
+		release := r.Release
 		if r.Level == 0 {
 			delete(m.features, r.Name)
+			release = ""
 		} else {
 			m.features[r.Name] = r.Level
+		}
+		if r.Name == FeatureName {
+			m.release = release
 		}
 	default:
 		panic(fmt.Sprintf("metadata: no rule for record %T", r))

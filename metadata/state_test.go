@@ -49,7 +49,7 @@ func (w *world) draw(t *rapid.T) Record {
 	case k == 0:
 		rack := "r"
 		w.brokers[broker] = true
-		return &RegisterBroker{Broker: broker, Directory: id(), Generation: 3, Nonce: 1 << 63, Internal: "h:1", Gossip: "h:2", Rack: &rack, Endpoints: []Endpoint{{"PLAINTEXT", "h", 9092, 0}}, LogDirs: []wire.UUID{id()}, LogPaths: []string{"/d"}, Cordoned: "*", MinInSync: 2, Replicated: rapid.Bool().Draw(t, "replicated")}
+		return &RegisterBroker{Broker: broker, Directory: id(), Generation: 3, Nonce: 1 << 63, Internal: "h:1", Gossip: "h:2", Rack: &rack, Endpoints: []Endpoint{{"PLAINTEXT", "h", 9092, 0}}, LogDirs: []wire.UUID{id()}, LogPaths: []string{"/d"}, Cordoned: "*", Features: []FeatureRange{{"f", 0, 2}}, MinInSync: 2, Replicated: rapid.Bool().Draw(t, "replicated")}
 	case k == 1 && w.brokers[broker]:
 		return &BrokerState{Broker: broker, Epoch: 1, Fenced: rapid.Bool().Draw(t, "fenced")}
 	case k == 2 && w.brokers[broker]:
@@ -71,7 +71,8 @@ func (w *world) draw(t *rapid.T) Record {
 	case k == 7:
 		return &ProducerIDs{Broker: broker, Next: wire.ProducerID(w.nextID) * 1000}
 	case k == 8:
-		return &Feature{Name: "group.version", Level: rapid.Int16Range(0, 2).Draw(t, "level")}
+		level := rapid.Int16Range(0, 1).Draw(t, "level")
+		return rapid.SampledFrom([]*Feature{{Name: "group.version", Level: level}, {Name: FeatureName, Level: level, Release: "1"}}).Draw(t, "feature")
 	case k == 9 && !topic.IsZero():
 		return &TopicWish{Topic: topic, Wanted: rapid.Int16Range(0, 3).Draw(t, "wanted")}
 	}

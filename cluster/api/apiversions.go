@@ -5,23 +5,10 @@ import (
 	"sort"
 
 	"github.com/kraftgo/kraftgo/cluster/listen"
+	"github.com/kraftgo/kraftgo/metadata/control"
 	"github.com/kraftgo/kraftgo/wire"
 	"github.com/kraftgo/kraftgo/wire/message"
 )
-
-// features are the feature levels that this broker supports, by Kafka's names. Clients switch behaviour by them.
-var features = map[string][2]int16{
-	"metadata.version": {7, 33},
-}
-
-// Features returns the levels that a new cluster finalises.
-func Features() map[string]int16 {
-	out := map[string]int16{}
-	for name, levels := range features {
-		out[name] = levels[1]
-	}
-	return out
-}
 
 // softwareName is what KIP-511 allows in names and versions of clients.
 var softwareName = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$`)
@@ -40,14 +27,12 @@ var apiVersionsHandler = handle(message.KeyAPIVersions, func(b *Broker, r *liste
 		return &message.APIVersionsResponse{ErrorCode: wire.ErrRebootstrapRequired, FinalizedFeaturesEpoch: -1}
 	}
 	a := &message.APIVersionsResponse{APIKeys: advertised(), FinalizedFeaturesEpoch: int64(image.Index())}
-	for name, levels := range features {
-		low := levels[0]
-		if v < 4 && low == 0 {
-			low = 1 // before v4 a client refuses a lowest level of 0
+	for _, f := range control.SupportedFeatures() {
+		if v < 4 && f.Min == 0 {
+			f.Min = 1 // before v4 a client refuses a lowest level of 0
 		}
-		a.SupportedFeatures = append(a.SupportedFeatures, message.APIVersionsResponseSupportedFeature{Name: name, MinVersion: low, MaxVersion: levels[1]})
+		a.SupportedFeatures = append(a.SupportedFeatures, message.APIVersionsResponseSupportedFeature{Name: f.Name, MinVersion: f.Min, MaxVersion: f.Max})
 	}
-	sort.Slice(a.SupportedFeatures, func(i, j int) bool { return a.SupportedFeatures[i].Name < a.SupportedFeatures[j].Name })
 	for name, level := range image.Features() {
 		a.FinalizedFeatures = append(a.FinalizedFeatures, message.APIVersionsResponseFinalizedFeature{Name: name, MinVersionLevel: level, MaxVersionLevel: level})
 	}

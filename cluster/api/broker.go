@@ -189,9 +189,12 @@ func timeout(ms int32) time.Duration {
 
 // refusalOf turns the fault of a change into what the client is told.
 func refusalOf(err error) *control.Refusal {
+	var level *metadata.ErrLevel
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &level):
+		return &control.Refusal{Code: wire.ErrUnsupportedVersion, Message: level.Error()}
 	case errors.Is(err, quorum.ErrNotLeader), errors.Is(err, metadata.ErrStaleTerm):
 		return &control.Refusal{Code: wire.ErrNotController, Message: err.Error()}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, quorum.ErrUnknown):

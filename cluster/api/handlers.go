@@ -32,6 +32,7 @@ var handlers = []*handler{
 	byController(listReassignmentsHandler),
 	offsetDeleteHandler,
 	byController(describeQuorumHandler),
+	byController(updateFeaturesHandler),
 	describeClusterHandler,
 	byController(unregisterBrokerHandler),
 	describeProducersHandler,

@@ -123,6 +123,11 @@ func TestClientTools(t *testing.T) {
 	k.run("", "LogDirsCommand", b("--describe", "--topic-list", "perf"), []string{`"partition":"perf-0"`})
 	k.run("", "ClusterTool", []string{"cluster-id", "--bootstrap-server", p.client}, []string{`Cluster ID: \S{22}`})
 	k.run("", "MetadataQuorumCommand", b("describe", "--status"), []string{`LeaderId:\s+\d+`})
+	k.run("", "FeatureCommand", b("describe"), []string{`kraftgo.version\s+SupportedMinVersion: 1\s+SupportedMaxVersion: \d+\s+FinalizedVersionLevel: \d+`, `metadata.version`})
+	k.run("", "FeatureCommand", b("upgrade", "--feature", "kraftgo.version=1"), []string{"kraftgo.version was upgraded to 1"})
+	if text, err := k.try("", "FeatureCommand", b("upgrade", "--feature", "kraftgo.version=999")...); err == nil || !strings.Contains(text, "only supports versions") {
+		t.Errorf("upgrade to a level that is not known: %v, %s", err, text)
+	}
 }
 
 // consumed adds up what a VerifiableConsumer says that it consumed.

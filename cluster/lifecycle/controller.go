@@ -45,9 +45,13 @@ func (c *Controller) Change(ctx context.Context, decide func(*metadata.Image) []
 		}
 		c.unsure = false
 	}
-	records := decide(c.quorum.Image())
+	image := c.quorum.Image()
+	records := decide(image)
 	if len(records) == 0 {
 		return nil
+	}
+	if err := metadata.CheckLevel(image, records); err != nil {
+		return err
 	}
 	command := metadata.Command{Term: term, Records: records}
 	if _, err := rand.Read(command.Request[:]); err != nil {

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/kraftgo/kraftgo/cluster/kraftgotest"
 )
 
@@ -465,4 +467,45 @@ func TestNodeCordon(t *testing.T) {
 	fails(t, 2, "broker 9 is not registered", "node", "cordon", "9")
 	other.Stop()
 	must(t, "", "node", "cordon", id) // also while it is down
+}
+
+func TestClusterUpgrade(t *testing.T) {
+	node := broker(t, nil)
+	report := parse[upgradeReport](t, must(t, "", "cluster", "upgrade", "status", "--format", "json"))
+	f := report.line(levelFeature)
+	if f == nil || f.Finalized < 1 || f.Finalized != f.Max || f.Pending || len(report.Silent)+len(report.Behind) > 0 {
+		t.Fatalf("%+v of %+v", f, report)
+	}
+	if got := must(t, "", "cluster", "upgrade", "status"); !regexp.MustCompile(`kraftgo.version +1 +1-1\n`).MatchString(got) {
+		t.Errorf("%s", got)
+	}
+	_, said, code := command("", "cluster", "upgrade", "finalize", "--dry-run")
+	if code != 0 || !strings.Contains(said, "the highest level that all brokers support") {
+		t.Errorf("%d: %s", code, said)
+	}
+	other := node.Join(nil)
+	other.Stop()
+	report = parse[upgradeReport](t, must(t, "", "cluster", "upgrade", "status", "--format", "json"))
+	if !reflect.DeepEqual(report.Silent, []int32{2}) {
+		t.Errorf("%+v", report)
+	}
+}
+
+// Of brokers of two versions, the lower one counts.
+func TestUpgradeReport(t *testing.T) {
+	answer := func(high, finalized int16) *kmsg.ApiVersionsResponse {
+		a := kmsg.NewPtrApiVersionsResponse()
+		a.SupportedFeatures = []kmsg.ApiVersionsResponseSupportedFeature{{Name: levelFeature, MinVersion: 1, MaxVersion: high}}
+		a.FinalizedFeatures = []kmsg.ApiVersionsResponseFinalizedFeature{{Name: levelFeature, MinVersionLevel: finalized, MaxVersionLevel: finalized}}
+		return a
+	}
+	var mixed, ready upgradeReport
+	mixed.collect(map[int32]*kmsg.ApiVersionsResponse{1: answer(2, 1), 2: answer(1, 1), 3: answer(2, 1)})
+	if f := mixed.line(levelFeature); f.Max != 1 || f.Pending || !reflect.DeepEqual(mixed.Behind, []int32{2}) {
+		t.Errorf("%+v, behind %v", f, mixed.Behind)
+	}
+	ready.collect(map[int32]*kmsg.ApiVersionsResponse{1: answer(2, 1), 2: answer(2, 1)})
+	if f := ready.line(levelFeature); f.Max != 2 || !f.Pending || len(ready.Behind) != 0 {
+		t.Errorf("%+v, behind %v", f, ready.Behind)
+	}
 }

@@ -10,18 +10,9 @@ import (
 // ProducerIDBlock is how many producer ids a broker is given at a time (Kafka's ProducerIdsBlock).
 const ProducerIDBlock = 1000
 
-// Found plans the first command of a cluster.
-func Found(clusterID string, features map[string]int16) []metadata.Record {
-	records := []metadata.Record{&metadata.Cluster{ID: clusterID}}
-	names := make([]string, 0, len(features))
-	for name := range features {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		records = append(records, &metadata.Feature{Name: name, Level: features[name]})
-	}
-	return records
+// Found plans the first command of a cluster: what the founder's program supports is finalised.
+func Found(clusterID string) []metadata.Record {
+	return append([]metadata.Record{&metadata.Cluster{ID: clusterID}}, newFeatures()...)
 }
 
 // Damage is what a broker found of its replicas when it started.
@@ -35,6 +26,9 @@ type Damage struct {
 // its replicas that lost records, or may have, are no more taken for what they were: a suspect one never is, those of topics that
 // acknowledge from the page cache after a lossy start, and all of them when the log directory is another one.
 func Register(m *metadata.Image, r metadata.RegisterBroker, found Damage) ([]metadata.Record, wire.BrokerID, *Refusal) {
+	if refusal := checkFeatures(m, &r); refusal != nil {
+		return nil, 0, refusal
+	}
 	known := m.BrokerByDirectory(r.Directory)
 	switch {
 	case known != nil && r.Broker >= 0 && known.Broker != r.Broker:
