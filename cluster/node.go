@@ -36,6 +36,7 @@ import (
 	"github.com/kraftgo/kraftgo/replication/replica"
 	"github.com/kraftgo/kraftgo/storage/disk"
 	"github.com/kraftgo/kraftgo/storage/kv"
+	"github.com/kraftgo/kraftgo/storage/vfs"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -87,6 +88,7 @@ type Node struct {
 
 	failed chan error
 	once   sync.Once
+	ended  chan struct{} // closed when the disk need not be watched any more; nil: it was not
 }
 
 // startTimeout bounds each step of a start that waits for something.
@@ -687,8 +689,11 @@ func (n *Node) openPartitions() error {
 		return fmt.Errorf("make the log directory: %w", err)
 	}
 	image := n.replica.Image()
+	watched := vfs.Watch(vfs.OS)
+	n.ended = make(chan struct{})
+	go watched.Hang(n.ended, time.Second, n.milliseconds("cluster.disk.hang.ms"), n.diskHangs)
 	d, report, err := disk.Open(disk.Options{
-		Dir: dir,
+		Dir: dir, FS: watched,
 		Log: func(r disk.Replica) storageOptions { return topicSettings(n.settings, n.replica.Image(), r.Topic).Log },
 		HighWatermark: func(id wire.TopicIDPartition) wire.Offset {
 			if n.changes.manager() != nil {
@@ -789,6 +794,21 @@ func (n *Node) serve() error {
 	return nil
 }
 
+// diskHangs gives up what this node does, since nothing of it will come to its end: others take over its leaderships at once, as
+// when it is stopped, and clients are sent away. The process cannot be ended, by nobody, before its writes have ended.
+func (n *Node) diskHangs(waited time.Duration) {
+	n.log.Error("the disk of the logs hangs: giving up all leaderships, and stopping", "waited", waited)
+	ctx, cancel := context.WithTimeout(context.Background(), n.milliseconds("broker.session.timeout.ms"))
+	defer cancel()
+	n.retire(ctx)
+	for _, l := range n.listeners {
+		if err := l.Abort(); err != nil {
+			n.log.Warn("listener not closed", "error", err)
+		}
+	}
+	n.fail(fmt.Errorf("the disk of the logs has not answered for %s", waited))
+}
+
 // mayRestartOthers returns why a rolling restart must not go on: this node does not serve with all its replicas yet, or what it
 // leads has too few copies.
 func (n *Node) mayRestartOthers() error {
@@ -848,6 +868,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	note(n.closeCluster(ctx))
 	if n.offsets != nil {
 		note(n.offsets.Close())
+	}
+	if n.ended != nil {
+		close(n.ended)
 	}
 	if n.disk != nil {
 		note(n.disk.Close())

@@ -193,6 +193,15 @@ func (s *Listener) StopAccepting() error {
 	return s.net.Close()
 }
 
+// Abort closes the listener and all connections at once, whatever was accepted; it waits for nothing.
+func (s *Listener) Abort() error {
+	err := s.StopAccepting()
+	for _, c := range s.list() {
+		c.close()
+	}
+	return err
+}
+
 // Close stops in good order: requests that were read are answered until ctx ends, then all connections are closed.
 func (s *Listener) Close(ctx context.Context) error {
 	err := s.StopAccepting()
