@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -153,6 +154,60 @@ type versionRange struct {
 
 var versionLine = regexp.MustCompile(`(?m)^\s+(\w+)\((\d+)\): (\d+)(?: to (\d+))?(?: \[usable: \d+\])?,?$`)
 
+// Kafka's own tools move partitions of a cluster of ours, and have their leaders elected.
+func TestClientToolsMovePartitions(t *testing.T) {
+	installed(t, "tools", "java", "bash")
+	f := form(t, 3, "--set", "auto.leader.rebalance.enable=false")
+	server := f.nodes[1].client
+	k := kafkaTools(t, server)
+	const move, elect = "reassign.ReassignPartitionsCommand", "LeaderElectionCommand"
+	b := func(args ...string) []string { return append([]string{"--bootstrap-server", server}, args...) }
+	k.run("", "TopicCommand", b("--create", "--topic", "t", "--replica-assignment", "1:2,2:3"), nil)
+	k.run(strings.Repeat("a line\n", 1000), "ConsoleProducer", b("--topic", "t"), nil)
+	file := filepath.Join(t.TempDir(), "moves.json")
+	moves := func(text string) string {
+		if err := os.WriteFile(file, []byte(`{"version":1,"partitions":[`+text+`]}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	k.run("", move, b("--execute", "--reassignment-json-file", moves(`{"topic":"t","partition":0,"replicas":[3,2]},{"topic":"t","partition":1,"replicas":[2,3,1]}`)), []string{"Successfully started partition reassignments for t-0,t-1"})
+	f.until("the tool finds that all is done", func() bool {
+		text, err := k.try("", move, b("--verify", "--reassignment-json-file", file)...)
+		return err == nil && strings.Contains(text, "t-0 is completed") && strings.Contains(text, "t-1 is completed")
+	})
+	k.run("", move, b("--list"), []string{"No partition reassignments found"})
+	k.run("", "TopicCommand", b("--describe", "--topic", "t"), []string{`Partition: 0\s+Leader: [23]\s+Replicas: 3,2`, `Partition: 1\s+Leader: 2\s+Replicas: 2,3,1`})
+	if text, err := k.try("", move, b("--execute", "--reassignment-json-file", moves(`{"topic":"t","partition":0,"replicas":[2]}`), "--disallow-replication-factor-change")...); err == nil || !strings.Contains(text, "replication factor is changed from 2 to 1") {
+		t.Errorf("%v: %s", err, text)
+	}
+
+	k.run("", "TopicCommand", b("--create", "--topic", "u", "--replica-assignment", "1"), nil)
+	signal := func(s syscall.Signal) {
+		if err := f.nodes[2].cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP) // so that the move waits
+	k.run("", move, b("--execute", "--reassignment-json-file", moves(`{"topic":"u","partition":0,"replicas":[3]}`)), nil)
+	k.run("", move, b("--list"), []string{`u-0: replicas: 3,1. adding: 3. removing: 1.`})
+	k.run("", move, b("--cancel", "--preserve-throttles", "--reassignment-json-file", file), []string{"Successfully cancelled partition reassignments? for: u-0"})
+	signal(syscall.SIGCONT)
+	k.run("", move, b("--list"), []string{"No partition reassignments found"})
+
+	f.nodes[2].stop()
+	text, err := k.try("", elect, b("--election-type", "preferred", "--topic", "t", "--partition", "0")...)
+	if err == nil && !strings.Contains(text, "could not be elected") && !strings.Contains(text, "PreferredLeaderNotAvailable") {
+		t.Errorf("an election of a broker that is away: %s", text)
+	}
+	f.nodes[2].restart()
+	f.until("the tool has the preferred leader elected", func() bool {
+		text, err := k.try("", elect, b("--election-type", "preferred", "--all-topic-partitions")...)
+		return err == nil && !strings.Contains(text, "could not be elected")
+	})
+	k.run("", "TopicCommand", b("--describe", "--topic", "t"), []string{`Partition: 0\s+Leader: 3`})
+}
+
 // versionRanges reads what BrokerApiVersionsCommand prints.
 func versionRanges(t *testing.T, text string) map[int]versionRange {
 	t.Helper()
@@ -182,7 +237,7 @@ var notServed = map[int]string{
 	29: "access control", 30: "access control", 31: "access control", 50: "access control", 51: "access control",
 	38: "delegation tokens", 39: "delegation tokens", 40: "delegation tokens", 41: "delegation tokens",
 	34: "several log directories",
-	43: "several brokers", 45: "several brokers", 46: "several brokers", 57: "several brokers", 64: "several brokers", 80: "several brokers", 81: "several brokers",
+	80: "several brokers", 81: "several brokers",
 	48: "quotas", 49: "quotas",
 	68: "the new consumer groups", 69: "the new consumer groups",
 	71: "telemetry, which Kafka offers with a receiver only", 72: "telemetry, which Kafka offers with a receiver only",

@@ -186,6 +186,12 @@ func connect(c *cli.Context) (*session, error) {
 	return out, nil
 }
 
+// renew gives the session time for further requests.
+func (s *session) renew(parent context.Context) {
+	s.cancel()
+	s.ctx, s.cancel = context.WithTimeout(parent, requestTimeout)
+}
+
 func (s *session) close() {
 	s.cancel()
 	s.client.Close()

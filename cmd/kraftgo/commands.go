@@ -6,7 +6,7 @@ import "github.com/urfave/cli/v2"
 func commands() []*cli.Command {
 	return []*cli.Command{
 		devCommand(), initCommand(), joinCommand(), startCommand(), configCommand(),
-		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), clusterCommand(), nodeCommand(), completionCommand(), completeCommand(),
+		topicCommand(), produceCommand(), consumeCommand(), groupCommand(), clusterCommand(), nodeCommand(), reassignCommand(), completionCommand(), completeCommand(),
 	}
 }
 

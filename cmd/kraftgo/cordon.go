@@ -42,24 +42,7 @@ func setCordon(c *cli.Context, cordon bool) error {
 		if err != nil {
 			return err
 		}
-		// Kafka wants the request at the broker itself. That of a broker that is down goes to another: with kraftgo, any will do.
-		at := int32(-1)
-		known := false
-		for _, n := range nodes {
-			if n.State == stateAlive && (at < 0 || n.Broker == id) {
-				at = n.Broker
-			}
-			known = known || n.Broker == id
-		}
-		if !known {
-			return refused("broker %d is not registered; 'kraftgo node list' shows who is", id)
-		}
-		value := ""
-		if cordon {
-			value = "*"
-		}
-		// An empty value and not its removal: the broker's file may have another.
-		if err := s.setBroker(at, id, cordonedSetting, value); err != nil {
+		if err := s.cordon(nodes, id, cordon); err != nil {
 			return err
 		}
 		word := "gets no new replicas"
@@ -69,6 +52,28 @@ func setCordon(c *cli.Context, cordon bool) error {
 		fmt.Fprintf(c.App.ErrWriter, "broker %d %s\n", id, word)
 		return nil
 	})
+}
+
+// cordon cordons a broker, or ends that.
+func (s *session) cordon(nodes []*nodeLine, id int32, cordon bool) error {
+	// Kafka wants the request at the broker itself. That of a broker that is down goes to another: with kraftgo, any will do.
+	at := int32(-1)
+	known := false
+	for _, n := range nodes {
+		if n.State == stateAlive && (at < 0 || n.Broker == id) {
+			at = n.Broker
+		}
+		known = known || n.Broker == id
+	}
+	if !known {
+		return refused("broker %d is not registered; 'kraftgo node list' shows who is", id)
+	}
+	value := ""
+	if cordon {
+		value = "*"
+	}
+	// An empty value and not its removal: the broker's file may have another.
+	return s.setBroker(at, id, cordonedSetting, value)
 }
 
 // setBroker sets a setting of a broker, by a request to the broker at.

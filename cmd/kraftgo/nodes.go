@@ -16,7 +16,7 @@ import (
 func nodeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "node",
-		Usage: "list, describe, cordon and remove the nodes of a cluster",
+		Usage: "list, describe, cordon, drain and remove the nodes of a cluster",
 		Subcommands: []*cli.Command{
 			{
 				Name: "list", Aliases: []string{"ls"}, Usage: "list brokers with their state and what they hold", UsageText: "kraftgo node list [flags]",
@@ -32,6 +32,8 @@ func nodeCommand() *cli.Command {
 			},
 			cordonCommand(),
 			uncordonCommand(),
+			drainCommand(),
+			decommissionCommand(),
 			{
 				Name: "remove", Usage: "forget a broker that is gone for good", UsageText: "kraftgo node remove BROKER [flags]",
 				Description: example("  kraftgo node remove 3") + "\n\nThe broker must be down and hold no partition. With --force neither is asked: a broker that runs stops, and partitions that\nonly it holds are lost with its directory.",
@@ -241,7 +243,7 @@ func nodeRemove(c *cli.Context) error {
 			case n.State == stateAlive:
 				return refused("broker %d is alive: stop it first, or give --force, which stops it", id)
 			case n.Holds > 0:
-				return refused("broker %d holds %d replicas ('kraftgo node describe %d' lists them): delete those topics first, or give --force and lose what only it holds", id, n.Holds, id)
+				return refused("broker %d holds %d replicas ('kraftgo node describe %d' lists them): 'kraftgo node drain %d' moves them, or give --force and lose what only it holds", id, n.Holds, id, id)
 			}
 		}
 		request := kmsg.NewPtrUnregisterBrokerRequest()

@@ -16,7 +16,7 @@ import (
 func topicCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "topic",
-		Usage: "create, list, describe, alter and delete topics",
+		Usage: "create, list, describe, alter and delete topics, elect their leaders",
 		Subcommands: []*cli.Command{
 			{
 				Name: "create", Usage: "create topics", UsageText: "kraftgo topic create NAME... [flags]",
@@ -49,6 +49,7 @@ func topicCommand() *cli.Command {
 					repeatedFlag("delete-config", "return the setting `KEY` to its default")),
 				Action: topicAlter,
 			},
+			electCommand(),
 			{
 				Name: "delete", Usage: "delete topics with all their records, without asking", UsageText: "kraftgo topic delete NAME... [flags]",
 				Description: example("  kraftgo topic delete orders invoices"),

@@ -49,7 +49,7 @@ var allowed = map[string][]string{
 	"cluster/lifecycle":   {"wire", "metadata"},
 	"cluster/api":         {"wire", "metadata", "replication", "storage", "coordinator", "cluster/listen", "cluster/lifecycle"},
 	"cluster":             {"*"},
-	"cmd/kraftgo":         {"cluster", "metadata/config"},
+	"cmd/kraftgo":         {"cluster", "metadata/config", "metadata/control", "wire"},
 	"cmd/bench":           {"cluster/e2e/acked"},
 	"cmd/wiregen":         {},
 	"cmd/tidy":            {},

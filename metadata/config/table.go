@@ -26,8 +26,9 @@ const replicaFormDoc = "the literal '*' or a list of replicas in the following f
 var codecs = []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}
 
 const (
-	threads   = "kraftgo has no thread pools to size"
-	kraftRole = "every kraftgo node is a broker, and the quorum chooses its voters by itself"
+	threads     = "kraftgo has no thread pools to size"
+	unthrottled = "copying is not throttled yet"
+	kraftRole   = "every kraftgo node is a broker, and the quorum chooses its voters by itself"
 )
 
 // CordonedLogDirs is the setting by which brokers are kept from new replicas (KIP-1066).
@@ -142,6 +143,9 @@ var keys = []Key{
 	{Name: "replica.fetch.backoff.ms", Scope: Broker, Type: Int, Default: "1000", Min: 1, Max: maxInt, Doc: "The longest pause of a follower after a fault, in milliseconds."},
 	{Name: "replica.socket.timeout.ms", Scope: Broker, Type: Int, Default: "10000", Min: 1, Max: maxInt, Doc: "How long a follower waits for a leader's answer beyond replica.fetch.wait.max.ms, in milliseconds. (Kafka: 30000)"},
 	{Name: "replica.lag.time.max.ms", Scope: Broker, Type: Long, Default: "30000", Min: 1, Max: maxLong, Doc: "How long a follower may lag before it leaves the in-sync replicas, in milliseconds."},
+	{Name: "leader.replication.throttled.rate", Scope: Broker, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Dynamic: PerBroker, NoEffect: unthrottled, Doc: "The most bytes a second that a leader sends to throttled replicas."},
+	{Name: "follower.replication.throttled.rate", Scope: Broker, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Dynamic: PerBroker, NoEffect: unthrottled, Doc: "The most bytes a second that a follower fetches for throttled replicas."},
+	{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Scope: Broker, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Dynamic: PerBroker, NoEffect: "a kraftgo broker has one log directory", Doc: "The most bytes a second that are copied between log directories."},
 	{Name: "auto.leader.rebalance.enable", Scope: Broker, Type: Boolean, Default: "true", Doc: "Whether preferred leaders lead again by themselves, once they are in sync."},
 	{Name: "leader.imbalance.check.interval.seconds", Scope: Broker, Type: Long, Default: "30", Min: 1, Max: maxInt, Doc: "How often preferred leaders that do not lead are looked for, in seconds. (Kafka: 300)"},
 	{Name: "leader.imbalance.per.broker.percentage", Scope: Broker, Type: Int, Default: "0", Min: 0, Max: 100, Doc: "The share of the partitions that prefer a broker, in percent, that others may lead although it could. (Kafka: 10, of which its controllers take no notice)"},

@@ -12,7 +12,8 @@
 //   - alterpartition.go: change ISRs as leaders ask;
 //   - recover.go: elections by request, and those of partitions that all their replicas have lost;
 //   - balance.go: preferred leaders;
-//   - reassign.go: move replicas;
+//   - reassign.go: move replicas as is asked; rebuild.go: those that are missing;
+//   - moveplan.go: which moves empty a broker, fill a new one, and restore racks. It knows no image: clients use it as well;
 //   - voters.go: who votes in the quorum.
 //
 // Refusals carry Kafka's error codes and, as near as it helps people who search for them, Kafka's words.
