@@ -43,6 +43,16 @@ func newRecord(t RecordType) Record {
 		return new(BrokerIDs)
 	case TypeTopicWish:
 		return new(TopicWish)
+	case TypeACL:
+		return new(ACL)
+	case TypeRemoveACL:
+		return new(RemoveACL)
+	case TypeCredential:
+		return new(Credential)
+	case TypeRemoveCredential:
+		return new(RemoveCredential)
+	case TypeQuota:
+		return new(Quota)
 	}
 	return nil
 }
@@ -66,7 +76,7 @@ func ReadRecord(r *wire.Reader) (Record, error) {
 	rec := newRecord(t)
 	if rec == nil || version > recordVersion {
 		return nil, fmt.Errorf("%w: type %d version %d, this kraftgo knows types up to %d at version %d",
-			ErrUnknownRecord, t, version, TypeTopicWish, recordVersion)
+			ErrUnknownRecord, t, version, lastType, recordVersion)
 	}
 	br := wire.NewReader(body)
 	rec.decode(&br)

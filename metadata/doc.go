@@ -10,6 +10,7 @@
 // # What is where
 //
 //   - record.go, codec.go: the records and their encoding, FORMAT.md describes the bytes;
+//   - access.go: the records of ACLs, credentials and quotas;
 //   - command.go: the envelope of a raft entry;
 //   - state.go: [State], the only writer; image.go: [Image], what it looked like at one index;
 //   - snapshot.go: an image as records, and back;

@@ -139,6 +139,9 @@ func (x *hasher) touched(m *Image, r Record) Hash {
 		}
 		return x.record(featureRecord(m, r.Name))
 	}
+	if h, ok := x.touchedAccess(m, r); ok {
+		return h
+	}
 	panic(fmt.Sprintf("metadata: no hash for record %T", r))
 }
 

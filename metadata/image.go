@@ -16,10 +16,15 @@ type Image struct {
 	term      wire.Term
 	clusterID string
 
-	brokers  *btree.BTreeG[*BrokerInfo]
-	byName   *btree.BTreeG[*Topic]
-	byID     *btree.BTreeG[*Topic]
-	configs  *btree.BTreeG[*resourceConfig]
+	brokers *btree.BTreeG[*BrokerInfo]
+	byName  *btree.BTreeG[*Topic]
+	byID    *btree.BTreeG[*Topic]
+	configs *btree.BTreeG[*resourceConfig]
+
+	acls        *btree.BTreeG[*ACL]
+	credentials *btree.BTreeG[*Credential]
+	quotas      *btree.BTreeG[*Quotas]
+
 	features map[string]int16 // replaced, never written
 	release  string           // that brought the finalised level of FeatureName
 
@@ -99,6 +104,10 @@ func emptyImage() Image {
 		byID:     btree.NewG(treeDegree, func(a, b *Topic) bool { return lessUUID(a.ID, b.ID) }),
 		configs:  btree.NewG(treeDegree, lessResource),
 		features: map[string]int16{},
+
+		acls:        btree.NewG(treeDegree, func(a, b *ACL) bool { return compareACL(a, b) < 0 }),
+		credentials: btree.NewG(treeDegree, func(a, b *Credential) bool { return compareCredential(a, b) < 0 }),
+		quotas:      btree.NewG(treeDegree, func(a, b *Quotas) bool { return compareEntity(a.Entity, b.Entity) < 0 }),
 	}
 }
 
@@ -106,6 +115,7 @@ func emptyImage() Image {
 func (m *Image) clone() *Image {
 	c := *m
 	c.brokers, c.byName, c.byID, c.configs = m.brokers.Clone(), m.byName.Clone(), m.byID.Clone(), m.configs.Clone()
+	c.acls, c.credentials, c.quotas = m.acls.Clone(), m.credentials.Clone(), m.quotas.Clone()
 	return &c
 }
 
@@ -114,6 +124,7 @@ func (m *Image) clone() *Image {
 func (m *Image) With(records ...Record) *Image {
 	s := State{image: *m, fresh: map[wire.TopicID]struct{}{}}
 	s.image.brokers, s.image.byName, s.image.byID, s.image.configs = copyOf(m.brokers), copyOf(m.byName), copyOf(m.byID), copyOf(m.configs)
+	s.image.acls, s.image.credentials, s.image.quotas = copyOf(m.acls), copyOf(m.credentials), copyOf(m.quotas)
 	for _, r := range records {
 		s.apply(m.index+1, r)
 	}
@@ -262,6 +273,7 @@ func (m *Image) Records() []Record {
 		}
 		return true
 	})
+	out = append(out, m.accessRecords()...)
 	return append(out, producerIDs(m), &BrokerIDs{Next: m.nextBrokerID})
 }
 

@@ -22,6 +22,13 @@ const (
 	TypeFeature
 	TypeBrokerIDs
 	TypeTopicWish
+	TypeACL
+	TypeRemoveACL
+	TypeCredential
+	TypeRemoveCredential
+	TypeQuota
+
+	lastType = TypeQuota
 )
 
 // Record is one change of the metadata. Records are values: they hold no pointer into live state.

@@ -137,6 +137,16 @@ func (s *State) apply(index wire.Index, r Record) {
 		if r.Name == FeatureName {
 			m.release = release
 		}
+	case *ACL:
+		m.acls.ReplaceOrInsert(r)
+	case *RemoveACL:
+		m.acls.Delete(&r.ACL)
+	case *Credential:
+		m.credentials.ReplaceOrInsert(r)
+	case *RemoveCredential:
+		m.credentials.Delete(&Credential{User: r.User, Mechanism: r.Mechanism})
+	case *Quota:
+		s.applyQuota(r)
 	default:
 		panic(fmt.Sprintf("metadata: no rule for record %T", r))
 	}

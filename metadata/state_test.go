@@ -45,7 +45,7 @@ func (w *world) draw(t *rapid.T) Record {
 		return nil
 	}
 	value := rapid.SampledFrom([]*string{nil, new(string)}).Draw(t, "value")
-	switch k := rapid.IntRange(0, 10).Draw(t, "kind"); {
+	switch k := rapid.IntRange(0, 14).Draw(t, "kind"); {
 	case k == 0:
 		rack := "r"
 		w.brokers[broker] = true
@@ -75,6 +75,20 @@ func (w *world) draw(t *rapid.T) Record {
 		return rapid.SampledFrom([]*Feature{{Name: "group.version", Level: level}, {Name: FeatureName, Level: level, Release: "1"}}).Draw(t, "feature")
 	case k == 9 && !topic.IsZero():
 		return &TopicWish{Topic: topic, Wanted: rapid.Int16Range(0, 3).Draw(t, "wanted")}
+	}
+	few := rapid.SampledFrom([]string{"", "a", "b"})
+	switch k := rapid.IntRange(0, 5).Draw(t, "access"); k {
+	case 0, 1:
+		a := ACL{int8(k), few.Draw(t, "name"), 3, few.Draw(t, "principal"), "*", 2, 3}
+		return rapid.SampledFrom([]Record{&a, &RemoveACL{a}}).Draw(t, "acl")
+	case 2:
+		secret := rapid.SliceOfN(rapid.Byte(), 1, 4)
+		return &Credential{few.Draw(t, "user"), ScramSHA256, 4096, secret.Draw(t, "salt"), secret.Draw(t, "stored"), secret.Draw(t, "server")}
+	case 3:
+		return &RemoveCredential{few.Draw(t, "user"), ScramSHA256}
+	case 4:
+		names := rapid.SampledFrom([]QuotaName{{}, {Set: true, Default: true}, {Set: true, Name: "a"}})
+		return &Quota{QuotaEntity{names.Draw(t, "user"), names.Draw(t, "client"), names.Draw(t, "ip")}, few.Draw(t, "key"), rapid.Float64().Draw(t, "value"), rapid.Bool().Draw(t, "remove")}
 	}
 	topic = id()
 	w.topics[topic] = 0

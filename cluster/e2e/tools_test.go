@@ -124,6 +124,14 @@ func TestClientTools(t *testing.T) {
 	k.run("", "LogDirsCommand", b("--describe", "--topic-list", "perf"), []string{`"partition":"perf-0"`})
 	k.run("", "ClusterTool", []string{"cluster-id", "--bootstrap-server", p.client}, []string{`Cluster ID: \S{22}`})
 	k.run("", "MetadataQuorumCommand", b("describe", "--status"), []string{`LeaderId:\s+\d+`})
+	for _, setting := range []string{"SCRAM-SHA-512=[iterations=8192,password=secret]", "producer_byte_rate=2048"} {
+		k.run("", config, b("--alter", "--entity-type", "users", "--entity-name", "alice", "--add-config", setting), []string{"Completed"})
+	}
+	k.run("", config, b("--describe", "--entity-type", "users", "--entity-name", "alice"), []string{`producer_byte_rate=2048`, `SCRAM-SHA-512=iterations=8192`})
+	k.run("", config, b("--alter", "--entity-type", "users", "--entity-name", "alice", "--delete-config", "SCRAM-SHA-512"), []string{"Completed"})
+	if text, err := k.try("", "AclCommand", b("--add", "--allow-principal", "User:alice", "--operation", "read", "--topic", "orders")...); err == nil || !strings.Contains(text, "No Authorizer is configured") {
+		t.Errorf("an ACL where nothing enforces it: %v, %s", err, text)
+	}
 	k.run("", "FeatureCommand", b("describe"), []string{`kraftgo.version\s+SupportedMinVersion: 1\s+SupportedMaxVersion: \d+\s+FinalizedVersionLevel: \d+`, `metadata.version`})
 	k.run("", "FeatureCommand", b("upgrade", "--feature", "kraftgo.version=1"), []string{"kraftgo.version was upgraded to 1"})
 	if text, err := k.try("", "FeatureCommand", b("upgrade", "--feature", "kraftgo.version=999")...); err == nil || !strings.Contains(text, "only supports versions") {

@@ -58,9 +58,13 @@ type FeatureUpdate struct {
 // UpdateFeatures plans new levels of features: all of them or, with a refusal, none. self is the controller's broker. Of
 // updates of one feature the last counts.
 func UpdateFeatures(m *metadata.Image, self wire.BrokerID, updates []FeatureUpdate) ([]metadata.Record, *Refusal) {
+	last := map[string]int{}
+	for i, u := range updates {
+		last[u.Name] = i
+	}
 	var records []metadata.Record
 	for i, u := range updates {
-		if slices.ContainsFunc(updates[i+1:], func(later FeatureUpdate) bool { return later.Name == u.Name }) {
+		if last[u.Name] != i {
 			continue
 		}
 		why := u.refusedFor(m, self)

@@ -19,6 +19,7 @@ var unknownID = wire.TopicID{0xde, 0xad, 0xbe, 0xef, 1, 2, 3, 4, 5, 6, 7, 8, 9, 
 var unordered = map[string]bool{
 	"Topics": true, "Partitions": true, "Configs": true, "Groups": true, "Results": true, "Resources": true, "ConfigResources": true,
 	"Members": true, "ActiveProducers": true, "SupportedFeatures": true, "FinalizedFeatures": true,
+	"Entries": true, "Entity": true, "Values": true, "CredentialInfos": true, "ACLs": true, "MatchingACLs": true,
 }
 
 // hidden are the fields that are not compared: they tell of the machine.
@@ -92,7 +93,7 @@ func (e *env) list(b *strings.Builder, name string, v reflect.Value, indent stri
 // ours reports whether the item of a list is of this case: other cases have made topics and groups too, and so has the
 // broker.
 func (e *env) ours(v reflect.Value) bool {
-	for _, field := range []string{"Name", "Topic", "GroupID", "ResourceName"} {
+	for _, field := range []string{"Name", "Topic", "GroupID", "ResourceName", "User"} {
 		f := reflect.Indirect(v.FieldByName(field))
 		if !f.IsValid() || f.Kind() != reflect.String {
 			continue
