@@ -45,4 +45,6 @@ var handlers = []*handler{
 	describeProducersHandler,
 	listConfigResourcesHandler,
 	describeTopicPartitionsHandler,
+	byController(addRaftVoterHandler),
+	byController(removeRaftVoterHandler),
 }

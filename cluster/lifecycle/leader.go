@@ -222,42 +222,6 @@ func (l *Leader) stillExpired(id wire.BrokerID, m *metadata.Image) bool {
 	return b != nil && n != nil && n.epoch == b.Epoch && !n.until.After(l.opts.Now())
 }
 
-// quorum makes the next change of the quorum's membership, if one is due.
-func (l *Leader) quorum(ctx context.Context) {
-	status, err := l.opts.Quorum.Status()
-	if err != nil || !status.SelfLeads {
-		return
-	}
-	image := l.opts.Quorum.Image()
-	view := control.QuorumView{Target: l.opts.Voters, Self: l.opts.Self, LastIndex: status.LastIndex}
-	for _, m := range status.Members {
-		view.Seats = append(view.Seats, control.Seat{Directory: m.ID, Address: m.Address, Votes: m.Votes})
-	}
-	l.mu.Lock()
-	if l.sessions != nil {
-		view.Nodes = l.sessions.nodes(l.opts.Now(), image)
-	}
-	l.mu.Unlock()
-	step := control.NextQuorumStep(view)
-	if step == nil {
-		return
-	}
-	kind := map[control.QuorumStepKind]quorum.ChangeKind{
-		control.StageVoter: quorum.Stage, control.PromoteVoter: quorum.Promote, control.DemoteVoter: quorum.Demote, control.RemoveVoter: quorum.Remove,
-	}[step.Kind]
-	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	err = l.opts.Quorum.Alter(bounded, quorum.Change{Kind: kind, ID: step.Directory, Address: step.Address}, status.Members)
-	if err != nil {
-		if ctx.Err() == nil {
-			l.opts.Log.Warn("quorum not changed", "step", kind.String(), "directory", step.Directory, "reason", step.Why, "error", err)
-		}
-		return
-	}
-	l.opts.Log.Info("quorum changed", "step", kind.String(), "directory", step.Directory, "address", step.Address, "reason", step.Why)
-	l.poke() // the next step may be due now
-}
-
 // Register serves a broker's registration.
 func (l *Leader) Register(ctx context.Context, r RegisterRequest) (RegisterAnswer, error) {
 	image := l.opts.Quorum.Image()

@@ -69,17 +69,7 @@ const (
 // the decision is made anew. It never takes a majority of votes from live voters, and demotes a dead voter before it
 // promotes another, so that a second death in between does not stop a quorum of four.
 func NextQuorumStep(v QuorumView) *QuorumStep {
-	q := quorumState{QuorumView: v, node: map[wire.UUID]*QuorumNode{}}
-	for i := range v.Nodes {
-		q.node[v.Nodes[i].Directory] = &v.Nodes[i]
-	}
-	for _, s := range v.Seats {
-		if s.Votes {
-			q.voters = append(q.voters, s)
-		} else {
-			q.staged = append(q.staged, s)
-		}
-	}
+	q := newQuorumState(v)
 	for _, rule := range []func() *QuorumStep{q.strangers, q.moved, q.surplus, q.dead, q.promote, q.spread, q.stage, q.unstage} {
 		if step := rule(); step != nil {
 			return step
@@ -92,6 +82,21 @@ type quorumState struct {
 	QuorumView
 	node           map[wire.UUID]*QuorumNode
 	voters, staged []Seat
+}
+
+func newQuorumState(v QuorumView) *quorumState {
+	q := &quorumState{QuorumView: v, node: map[wire.UUID]*QuorumNode{}}
+	for i := range v.Nodes {
+		q.node[v.Nodes[i].Directory] = &v.Nodes[i]
+	}
+	for _, s := range v.Seats {
+		if s.Votes {
+			q.voters = append(q.voters, s)
+		} else {
+			q.staged = append(q.staged, s)
+		}
+	}
+	return q
 }
 
 // want is how many voters there should be.
@@ -235,7 +240,7 @@ func (q *quorumState) promote() *QuorumStep {
 	if missing <= 0 {
 		return nil
 	}
-	ready := slices.DeleteFunc(slices.Clone(q.staged), func(s Seat) bool { return !q.caughtUp(s) })
+	ready := slices.DeleteFunc(slices.Clone(q.staged), func(s Seat) bool { return !q.caughtUp(s) || q.Cordoned[q.brokerOf(s)] })
 	if need := 1 + len(q.voters)%2; len(ready) < min(need, missing) {
 		return nil
 	}
@@ -318,13 +323,13 @@ func (q *quorumState) seated(directory wire.UUID) bool {
 	return slices.ContainsFunc(q.Seats, func(s Seat) bool { return s.Directory == directory })
 }
 
-// unstage removes staged members that died, or that nobody needs any more.
+// unstage removes staged members that died or were cordoned, or that nobody needs any more.
 func (q *quorumState) unstage() *QuorumStep {
 	racks := q.racks()
 	needed := q.want() > len(q.voters) || q.liveVoters() < len(q.voters)
 	for _, s := range q.staged {
-		if n := q.node[s.Directory]; !needed && (!q.crowded() || racks[q.rack(s)] > 0) || n == nil || n.Alive == 0 && n.Dead > voterStableFor {
-			return &QuorumStep{RemoveVoter, s.Directory, s.Address, "it is not needed, or died while it was catching up"}
+		if n := q.node[s.Directory]; !needed && (!q.crowded() || racks[q.rack(s)] > 0) || n == nil || n.Alive == 0 && n.Dead > voterStableFor || q.Cordoned[n.Broker] {
+			return &QuorumStep{RemoveVoter, s.Directory, s.Address, "it is not needed, or was cordoned or died while it was catching up"}
 		}
 	}
 	return nil

@@ -3,11 +3,13 @@ package control
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -199,5 +201,69 @@ func TestADeadVoterIsReplacedInOrder(t *testing.T) {
 	v.Nodes[3].LastIndex = 4990
 	if s = NextQuorumStep(v); s == nil || s.Kind != DemoteVoter || s.Directory[0] != 3 {
 		t.Fatalf("the spare has the log: %+v", s)
+	}
+}
+
+// A vote is taken by request from a broker that is dead or cordoned, and from no other: not from the leader, not from one that
+// would get it back, and not if no live majority were left. Adding one is refused with the reason.
+func TestVotersByRequest(t *testing.T) {
+	cluster := "c"
+	m := image(t, &metadata.Cluster{ID: cluster}, &metadata.RegisterBroker{Broker: 4, Directory: wire.UUID{4}})
+	view := func(dead, cordoned wire.BrokerID) QuorumView {
+		v := QuorumView{Target: 3, Self: wire.UUID{1}, Cordoned: map[wire.BrokerID]bool{cordoned: true}}
+		for i := 1; i <= 4; i++ {
+			id := wire.BrokerID(i)
+			n := QuorumNode{Broker: id, Directory: wire.UUID{byte(i)}, Address: "h:1", Alive: time.Hour}
+			if id == dead {
+				n.Alive, n.Dead = 0, time.Second
+			}
+			v.Nodes = append(v.Nodes, n)
+			if i <= 3 {
+				v.Seats = append(v.Seats, Seat{n.Directory, n.Address, true})
+			}
+		}
+		return v
+	}
+	key := func(i int) VoterKey { return VoterKey{wire.BrokerID(i), wire.UUID{byte(i)}} }
+	other := "other"
+	for name, c := range map[string]struct {
+		view    QuorumView
+		cluster *string
+		key     VoterKey
+		code    wire.ErrorCode
+		says    string
+	}{
+		"alive":                  {view(0, 0), &cluster, key(2), wire.ErrInvalidRequest, "would give it its vote back"},
+		"dead":                   {view(2, 0), &cluster, key(2), wire.ErrNone, ""},
+		"cordoned":               {view(0, 2), nil, key(2), wire.ErrNone, ""},
+		"cordoned beside a dead": {view(3, 2), nil, key(2), wire.ErrInvalidRequest, "no majority of live voters"},
+		"the leader":             {view(0, 1), nil, key(1), wire.ErrInvalidRequest, "leads the metadata quorum"},
+		"no voter":               {view(0, 0), nil, key(4), wire.ErrVoterNotFound, "Cannot remove voter ReplicaKey(id=4"},
+		"another directory":      {view(2, 0), nil, VoterKey{2, wire.UUID{9}}, wire.ErrVoterNotFound, "Cannot remove voter"},
+		"another cluster":        {view(2, 0), &other, key(2), wire.ErrInconsistentClusterID, "other"},
+	} {
+		step, refusal := AskedToRemoveVoter(m, c.view, c.cluster, c.key)
+		switch {
+		case c.code == wire.ErrNone && (refusal != nil || step.Kind != RemoveVoter || step.Directory != c.key.Directory):
+			t.Errorf("%s: %v, %v", name, step, refusal)
+		case c.code != wire.ErrNone && (refusal == nil || step != nil || refusal.Code != c.code || !strings.Contains(refusal.Message, c.says)):
+			t.Errorf("%s: %v, want %s %q", name, refusal, c.code, c.says)
+		}
+	}
+	for name, c := range map[string]struct {
+		key  VoterKey
+		code wire.ErrorCode
+		says string
+	}{
+		"a voter":         {key(2), wire.ErrDuplicateVoter, "already part of the set of voters"},
+		"a broker":        {key(4), wire.ErrInvalidRequest, "gets a vote when one is free"},
+		"its old self":    {VoterKey{4, wire.UUID{8}}, wire.ErrInvalidRequest, "has directory"},
+		"nobody":          {key(9), wire.ErrInvalidRequest, "is not registered"},
+		"without an id":   {VoterKey{-1, wire.UUID{1}}, wire.ErrInvalidRequest, "valid voter"},
+		"no directory id": {VoterKey{4, wire.UUID{}}, wire.ErrInvalidRequest, "valid voter"},
+	} {
+		if refusal := AskedToAddVoter(m, view(0, 0), &cluster, c.key); refusal.Code != c.code || !strings.Contains(refusal.Message, c.says) {
+			t.Errorf("%s: %v, want %s %q", name, refusal, c.code, c.says)
+		}
 	}
 }

@@ -25,7 +25,7 @@ var (
 )
 
 var groups = []group{
-	produceCases, sequenceCases, fetchCases, offsetsCases, topicCases, configCases, metadataCases, groupCases, commitCases, clusterCases, electionCases, cordonCases, featureCases, quotaCases, scramCases, aclCases,
+	produceCases, sequenceCases, fetchCases, offsetsCases, topicCases, configCases, metadataCases, groupCases, commitCases, clusterCases, electionCases, cordonCases, featureCases, quotaCases, scramCases, aclCases, voterCases,
 }
 
 func TestDifferential(t *testing.T) {

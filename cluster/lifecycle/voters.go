@@ -1,0 +1,92 @@
+package lifecycle
+
+import (
+	"context"
+	"time"
+
+	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/metadata/control"
+	"github.com/kraftgo/kraftgo/metadata/quorum"
+	"github.com/kraftgo/kraftgo/wire"
+)
+
+// alterTimeout bounds one change of the quorum's membership.
+const alterTimeout = 5 * time.Second
+
+// view is what decisions about the quorum are made from; false: we do not lead it.
+func (l *Leader) view() (control.QuorumView, quorum.Status, bool) {
+	status, err := l.opts.Quorum.Status()
+	if err != nil || !status.SelfLeads {
+		return control.QuorumView{}, status, false
+	}
+	image := l.opts.Quorum.Image()
+	view := control.QuorumView{Target: l.opts.Voters, Self: l.opts.Self, LastIndex: status.LastIndex, Cordoned: map[wire.BrokerID]bool{}}
+	for _, m := range status.Members {
+		view.Seats = append(view.Seats, control.Seat{Directory: m.ID, Address: m.Address, Votes: m.Votes})
+	}
+	image.Brokers(func(b *metadata.BrokerInfo) bool {
+		if control.Cordoned(image, b) {
+			view.Cordoned[b.Broker] = true
+		}
+		return true
+	})
+	l.mu.Lock()
+	if l.sessions != nil {
+		view.Nodes = l.sessions.nodes(l.opts.Now(), image)
+	}
+	l.mu.Unlock()
+	return view, status, true
+}
+
+// quorum makes the next change of the quorum's membership, if one is due.
+func (l *Leader) quorum(ctx context.Context) {
+	view, status, leads := l.view()
+	if !leads {
+		return
+	}
+	if step := control.NextQuorumStep(view); step != nil && l.alter(ctx, step, status.Members) == nil {
+		l.poke() // the next step may be due now
+	}
+}
+
+// alter makes a change of the quorum's membership that was decided on members.
+func (l *Leader) alter(ctx context.Context, step *control.QuorumStep, members []quorum.Member) error {
+	kind := map[control.QuorumStepKind]quorum.ChangeKind{
+		control.StageVoter: quorum.Stage, control.PromoteVoter: quorum.Promote, control.DemoteVoter: quorum.Demote, control.RemoveVoter: quorum.Remove,
+	}[step.Kind]
+	bounded, cancel := context.WithTimeout(ctx, alterTimeout)
+	defer cancel()
+	err := l.opts.Quorum.Alter(bounded, quorum.Change{Kind: kind, ID: step.Directory, Address: step.Address}, members)
+	if err != nil {
+		if ctx.Err() == nil {
+			l.opts.Log.Warn("quorum not changed", "step", kind.String(), "directory", step.Directory, "reason", step.Why, "error", err)
+		}
+		return err
+	}
+	l.opts.Log.Info("quorum changed", "step", kind.String(), "directory", step.Directory, "address", step.Address, "reason", step.Why)
+	return nil
+}
+
+// AddVoter answers a request for a voter, with a [*control.Refusal]: voters are chosen here.
+func (l *Leader) AddVoter(cluster *string, key control.VoterKey) error {
+	view, _, leads := l.view()
+	if !leads {
+		return quorum.ErrNotLeader
+	}
+	return control.AskedToAddVoter(l.opts.Quorum.Image(), view, cluster, key)
+}
+
+// RemoveVoter takes a voter's seat from it by request. A [*control.Refusal] says why not.
+func (l *Leader) RemoveVoter(ctx context.Context, cluster *string, key control.VoterKey) error {
+	view, status, leads := l.view()
+	if !leads {
+		return quorum.ErrNotLeader
+	}
+	step, refusal := control.AskedToRemoveVoter(l.opts.Quorum.Image(), view, cluster, key)
+	if refusal != nil {
+		return refusal
+	}
+	err := l.alter(ctx, step, status.Members)
+	l.poke() // another takes the seat
+	return err
+}

@@ -1,0 +1,55 @@
+package cluster_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kraftgo/kraftgo/cluster/kraftgotest"
+)
+
+// removeVoter asks a node to take a broker's vote.
+func removeVoter(t *testing.T, n *kraftgotest.Node, id int32) error {
+	t.Helper()
+	describe := kmsg.NewPtrDescribeQuorumRequest()
+	topic := kmsg.NewDescribeQuorumRequestTopic()
+	topic.Topic, topic.Partitions = "__cluster_metadata", append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
+	describe.Topics = append(describe.Topics, topic)
+	a, err := describe.RequestWith(limited(t), client(t, n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := kmsg.NewPtrRemoveRaftVoterRequest()
+	r.VoterID = id
+	for _, v := range a.Topics[0].Partitions[0].CurrentVoters {
+		if v.ReplicaID == id {
+			r.VoterDirectoryID = v.ReplicaDirectoryID
+		}
+	}
+	answer, err := r.RequestWith(limited(t), client(t, n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kerr.ErrorForCode(answer.ErrorCode)
+}
+
+// A vote moves by request: off a broker that is cordoned, to one that had none.
+func TestAVoteMovesByRequest(t *testing.T) {
+	nodes := three(t)
+	eventually(t, "three voters", func() bool { return slices.Equal(voters(t, nodes[0]), []int32{1, 2, 3}) })
+	last := nodes[0].Join(nil)
+	if err := removeVoter(t, last, 2); err != kerr.InvalidRequest {
+		t.Fatalf("a broker that is well loses its vote: %v", err)
+	}
+	all := "*"
+	altered, err := kadm.NewClient(client(t, last)).AlterBrokerConfigs(limited(t), []kadm.AlterConfig{{Name: "cordoned.log.dirs", Value: &all}}, 2)
+	if err != nil || altered[0].Err != nil {
+		t.Fatal(err, altered)
+	}
+	eventually(t, "the vote of broker 2 is taken", func() bool { return removeVoter(t, last, 2) == nil })
+	eventually(t, "broker 4 has it", func() bool { return slices.Equal(voters(t, nodes[0]), []int32{1, 3, 4}) })
+	createTopic(t, nodes[1], "after", 1, nil)
+}
