@@ -38,8 +38,9 @@ func TestTheTopicOfOffsetsGrowsWithTheCluster(t *testing.T) {
 	commit(t, c, 7)
 	b := a.Join(nil)
 	d := a.Join(nil)
+	witness := client(t, b)
 	eventually(t, "three replicas each, in sync", func() bool {
-		list := partitions(t, client(t, b), "__consumer_offsets")
+		list := partitions(t, witness, "__consumer_offsets")
 		return !slices.ContainsFunc(list, func(p partition) bool { return len(p.Replicas) != 3 || len(p.ISR) != 3 })
 	})
 	if n := committed(t, c); n != 7 {
