@@ -31,6 +31,10 @@ race:
 model CHECKS="5000":
     go test ./storage ./coordinator/group ./metadata ./replication -rapid.checks={{CHECKS}}
 
+# the states that three brokers can come into, as many as STATES for each of four runs
+explore STATES="200000":
+    KRAFTGO_EXPLORE_STATES={{STATES}} go test -tags explore ./replication -run Explore -v -timeout 60m
+
 # every fuzz target for a time
 fuzz TIME="60s":
     .ci/fuzz {{TIME}}
