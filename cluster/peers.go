@@ -515,11 +515,12 @@ func (s source) call(ctx context.Context, m internal.Method, q any) ([]byte, err
 
 // Relay has the controller serve a client's request, waits until its effect is seen here, and returns the answer's
 // frame.
-func (p *peers) Relay(ctx context.Context, listener, peer string, frame []byte) ([]byte, error) {
-	body := wire.AppendString(nil, listener, true)
+func (p *peers) Relay(ctx context.Context, id metadata.RequestID, listener, peer string, frame []byte) ([]byte, error) {
+	body := wire.AppendString(wire.AppendUUID(nil, id), listener, true)
 	body = wire.AppendString(body, peer, true)
 	body = wire.AppendBytes(body, frame, true)
-	answer, err := p.callController(ctx, callRelay, body, false)
+	// What is asked again under the same id is done once, whichever controllers get it.
+	answer, err := p.callController(ctx, callRelay, body, true)
 	if err != nil {
 		return nil, err
 	}
@@ -533,7 +534,7 @@ func (p *peers) Relay(ctx context.Context, listener, peer string, frame []byte) 
 
 func (p *peers) serveRelay(ctx context.Context, body []byte) ([]byte, error) {
 	r := wire.NewReader(body)
-	listener, peer, frame := r.String(true), r.String(true), r.Bytes(true)
+	id, listener, peer, frame := r.UUID(), r.String(true), r.String(true), r.Bytes(true)
 	if err := r.Err(); err != nil {
 		return nil, fmt.Errorf("a relayed request: %w", err)
 	}
@@ -541,7 +542,7 @@ func (p *peers) serveRelay(ctx context.Context, body []byte) ([]byte, error) {
 	if b == nil {
 		return nil, quorum.ErrNotLeader // not ready to serve yet
 	}
-	answer, err := listen.Relay(ctx, b, listen.Options{Name: listener, Log: p.node.log}, peer, frame)
+	answer, err := listen.Relay(ctx, b, listen.Options{Name: listener, Log: p.node.log}, id, peer, frame)
 	if err != nil {
 		return nil, err
 	}

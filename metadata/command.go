@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/kraftgo/kraftgo/wire"
@@ -9,13 +10,14 @@ import (
 // commandVersion heads every command.
 const commandVersion = 1
 
-// RequestID names a proposal, so that one that was retried is applied once. The zero id stands for none.
+// RequestID names what somebody asked for, so that what was asked again is done once. The zero id stands for none.
 type RequestID = wire.UUID
 
 // Command is one entry of the metadata log: records that take effect together.
 type Command struct {
 	Term    wire.Term // in which the records were decided; another term's command is not applied
 	Request RequestID
+	Reply   []byte // what is answered to the request, and to its retries; whoever proposes knows its form
 	Records []Record
 }
 
@@ -24,6 +26,7 @@ func (c *Command) AppendTo(b []byte) []byte {
 	b = append(b, commandVersion)
 	b = wire.AppendInt64(b, int64(c.Term))
 	b = wire.AppendUUID(b, c.Request)
+	b = wire.AppendBytes(b, c.Reply, true)
 	b = wire.AppendArrayLength(b, len(c.Records), true)
 	for _, r := range c.Records {
 		b = AppendRecord(b, r)
@@ -39,6 +42,9 @@ func DecodeCommand(b []byte) (Command, error) {
 		return c, fmt.Errorf("%w: command version %d, this kraftgo knows %d", ErrUnknownRecord, v, commandVersion)
 	}
 	c.Term, c.Request = wire.Term(r.Int64()), r.UUID()
+	if reply := r.Bytes(true); len(reply) > 0 {
+		c.Reply = bytes.Clone(reply)
+	}
 	for n := r.ArrayLength(true, false, 4); n > 0; n-- {
 		rec, err := ReadRecord(&r)
 		if err != nil {

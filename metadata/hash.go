@@ -84,8 +84,8 @@ func (x *hasher) broker(i *BrokerInfo) Hash {
 	return x.sum()
 }
 
-func (x *hasher) request(id RequestID) Hash {
-	x.b = wire.AppendUUID(append(x.b[:0], hashRequest), id)
+func (x *hasher) request(r request) Hash {
+	x.b = append(wire.AppendUUID(append(x.b[:0], hashRequest), r.id), r.reply...)
 	return x.sum()
 }
 
@@ -181,8 +181,8 @@ func (x *hasher) topicOf(m *Image, id wire.TopicID) Hash {
 func (p *Snapshot) recompute() Hash {
 	var x hasher
 	var h Hash
-	for _, id := range p.requests {
-		h = h.plus(x.request(id))
+	for _, r := range p.requests {
+		h = h.plus(x.request(r))
 	}
 	p.image.brokers.Ascend(func(i *BrokerInfo) bool { h = h.plus(x.broker(i)); return true })
 	for _, r := range p.image.Records() {

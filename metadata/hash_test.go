@@ -8,19 +8,6 @@ import (
 	"github.com/kraftgo/kraftgo/wire"
 )
 
-// Requests are forgotten one by one, and the hash follows; a snapshot in the middle of it goes on the same.
-func TestHashForgetsRequests(t *testing.T) {
-	s := NewState()
-	for i := 1; i <= requestsKept+10; i++ {
-		if _, err := s.Apply(wire.Index(i), 1, Command{Term: 1, Request: wire.UUID{byte(i >> 8), byte(i), 1}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, want := s.Image().Hash(), s.Snapshot().recompute(); got != want {
-		t.Fatalf("hash %s, should be %s", got, want)
-	}
-}
-
 // Two states have the same hash only if they are the same: every single change shows, and taking it back restores it.
 func TestHashTellsStatesApart(t *testing.T) {
 	s := NewState()

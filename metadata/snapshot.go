@@ -26,15 +26,12 @@ const (
 // Snapshot is an image together with what else the next commands depend on.
 type Snapshot struct {
 	image    *Image
-	requests []RequestID // oldest first
+	requests []request // oldest first
 }
 
 // Snapshot returns the present state for [Snapshot.WriteTo], in constant time but for the request ids.
 func (s *State) Snapshot() *Snapshot {
-	ids := make([]RequestID, 0, len(s.order))
-	ids = append(ids, s.order[s.next:]...)
-	ids = append(ids, s.order[:s.next]...)
-	return &Snapshot{image: s.Image(), requests: ids}
+	return &Snapshot{image: s.Image(), requests: s.requests.list()}
 }
 
 // appendBroker writes a broker with its epoch and state, which no single record carries.
@@ -53,10 +50,7 @@ func (p *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	body = wire.AppendInt64(body, int64(m.index))
 	body = wire.AppendInt64(body, int64(m.term))
 	body = AppendHash(body, m.hash)
-	body = wire.AppendArrayLength(body, len(p.requests), true)
-	for _, id := range p.requests {
-		body = wire.AppendUUID(body, id)
-	}
+	body = appendRequests(body, p.requests)
 	body = wire.AppendArrayLength(body, m.brokers.Len(), true)
 	m.brokers.Ascend(func(i *BrokerInfo) bool { body = appendBroker(body, i); return true })
 	records := m.Records()
@@ -122,9 +116,7 @@ func decodeSnapshot(body []byte) (*State, error) {
 	}
 	index, term := wire.Index(r.Int64()), wire.Term(r.Int64())
 	hash := ReadHash(&r)
-	for n := r.ArrayLength(true, false, 16); n > 0; n-- {
-		s.remember(r.UUID())
-	}
+	s.readRequests(&r)
 	for n := r.ArrayLength(true, false, 12); n > 0; n-- {
 		info := BrokerInfo{Epoch: wire.BrokerEpoch(r.Int64()), Fenced: r.Bool(), ShuttingDown: r.Bool()}
 		rec, err := ReadRecord(&r)

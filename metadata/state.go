@@ -11,19 +11,12 @@ import (
 // ErrStaleTerm is the result of a command that was decided in another term than it was committed in.
 var ErrStaleTerm = errors.New("the controller changed while the change was being decided")
 
-// requestsKept is how many request ids are remembered to tell a retry: a client retries within seconds, and a cluster
-// takes far fewer than this many admin changes in that time.
-const requestsKept = 4096
-
 // State is the metadata state machine. Its state after a run of commands is a function of these commands alone.
 // One goroutine owns it.
 type State struct {
 	image Image
 
-	// requests holds the ids of the last requestsKept commands; order is a ring over them, next its oldest place.
-	requests map[RequestID]struct{}
-	order    []RequestID
-	next     int
+	requests requests
 
 	// fresh are the topics whose partitions were copied for the present command, and which no image has yet: its further
 	// changes are made in place. Without it, a change of all partitions of a topic would take quadratic time.
@@ -34,7 +27,7 @@ type State struct {
 
 // NewState returns the state before the first command.
 func NewState() *State {
-	s := &State{image: emptyImage(), requests: map[RequestID]struct{}{}, fresh: map[wire.TopicID]struct{}{}}
+	s := &State{image: emptyImage(), requests: newRequests(), fresh: map[wire.TopicID]struct{}{}}
 	s.image.hash = s.Snapshot().recompute()
 	return s
 }
@@ -55,7 +48,7 @@ func (s *State) Apply(index wire.Index, term wire.Term, c Command) (applied bool
 	if c.Term != term {
 		return false, fmt.Errorf("%w: decided in term %d, committed in %d", ErrStaleTerm, c.Term, term)
 	}
-	if !c.Request.IsZero() && !s.remember(c.Request) {
+	if !c.Request.IsZero() && !s.remember(&c) {
 		return false, nil
 	}
 	clear(s.fresh)
@@ -63,24 +56,6 @@ func (s *State) Apply(index wire.Index, term wire.Term, c Command) (applied bool
 		s.change(index, r)
 	}
 	return true, nil
-}
-
-// remember notes a request id, and returns false if it was known.
-func (s *State) remember(id RequestID) bool {
-	if _, known := s.requests[id]; known {
-		return false
-	}
-	s.requests[id] = struct{}{}
-	s.image.hash = s.image.hash.plus(s.hasher.request(id))
-	if len(s.order) < requestsKept {
-		s.order = append(s.order, id)
-		return true
-	}
-	delete(s.requests, s.order[s.next])
-	s.image.hash = s.image.hash.minus(s.hasher.request(s.order[s.next]))
-	s.order[s.next] = id
-	s.next = (s.next + 1) % requestsKept
-	return true
 }
 
 // change applies a record, and keeps the hash up.

@@ -114,6 +114,9 @@ func TestReplayAndSnapshotEqualLive(t *testing.T) {
 		var imagined []byte
 		for i := 1; i <= n; i++ {
 			c := Command{Term: 1, Request: wire.UUID{0xff, byte(i)}}
+			if rapid.Bool().Draw(t, "reply") {
+				c.Reply = []byte{byte(i)}
+			}
 			for range rapid.IntRange(1, 3).Draw(t, "records") {
 				c.Records = append(c.Records, w.draw(t))
 			}
@@ -252,7 +255,7 @@ func TestUnknownRecordsStopTheNode(t *testing.T) {
 	body := wire.AppendUint16(nil, 999)
 	body = append(body, 0, 1)
 	c := append([]byte{commandVersion}, make([]byte, 24)...)
-	c = append(append(c, 2), body...)
+	c = append(append(c, 1, 2), body...) // no reply, one record
 	if _, err := DecodeCommand(c); !errors.Is(err, ErrUnknownRecord) {
 		t.Fatalf("got %v", err)
 	}

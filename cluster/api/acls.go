@@ -43,11 +43,12 @@ var createACLsHandler = handle(message.KeyCreateACLs, func(b *Broker, r *listen.
 			Principal: c.Principal, Host: c.Host, Operation: c.Operation, Permission: c.PermissionType}
 	}
 	var refusals []*control.Refusal
-	fault := b.change(r, adminTimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
+	return b.once(r, adminTimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
 		records, refusals = control.CreateACLs(image, list)
 		return records
+	}, func(fault *control.Refusal) message.Response {
+		return answer(func(i int) *control.Refusal { return firstRefusal(fault, refusals, i) })
 	})
-	return answer(func(i int) *control.Refusal { return firstRefusal(fault, refusals, i) })
 })
 
 // firstRefusal is what became of item i: refused by itself, or with all in a fault of the change.
@@ -97,23 +98,29 @@ var deleteACLsHandler = handle(message.KeyDeleteACLs, func(b *Broker, r *listen.
 			Principal: f.PrincipalFilter, Host: f.HostFilter, Operation: f.Operation, Permission: f.PermissionType}
 	}
 	var deleted []control.DeletedACLs
-	if fault := b.change(r, adminTimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
+	return b.once(r, adminTimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
 		records, deleted = control.DeleteACLs(image, filters)
 		return records
-	}); fault != nil {
-		return refuseAll(fault)
-	}
-	for i, d := range deleted {
-		out := &a.FilterResults[i]
-		if d.Refusal != nil {
-			out.ErrorCode, out.ErrorMessage = d.Refusal.Code, text(d.Refusal.Message)
+	}, func(fault *control.Refusal) message.Response {
+		if fault != nil {
+			return refuseAll(fault)
 		}
-		for _, acl := range d.ACLs {
-			out.MatchingACLs = append(out.MatchingACLs, message.DeleteACLsResponseMatchingACL{
-				ResourceType: acl.ResourceType, ResourceName: acl.ResourceName, PatternType: acl.PatternType,
-				Principal: acl.Principal, Host: acl.Host, Operation: acl.Operation, PermissionType: acl.Permission,
-			})
+		for i, d := range deleted {
+			a.FilterResults[i] = deletedACLs(d)
 		}
-	}
-	return a
+		return a
+	})
 })
+
+func deletedACLs(d control.DeletedACLs) (out message.DeleteACLsResponseFilterResult) {
+	if d.Refusal != nil {
+		out.ErrorCode, out.ErrorMessage = d.Refusal.Code, text(d.Refusal.Message)
+	}
+	for _, acl := range d.ACLs {
+		out.MatchingACLs = append(out.MatchingACLs, message.DeleteACLsResponseMatchingACL{
+			ResourceType: acl.ResourceType, ResourceName: acl.ResourceName, PatternType: acl.PatternType,
+			Principal: acl.Principal, Host: acl.Host, Operation: acl.Operation, PermissionType: acl.Permission,
+		})
+	}
+	return out
+}

@@ -43,8 +43,9 @@ type Broker struct {
 
 // Cluster is the way to the other brokers.
 type Cluster interface {
-	// Relay has the controller serve a client's request, waits until its effect is seen here, and returns the answer's frame.
-	Relay(ctx context.Context, listener, peer string, frame []byte) ([]byte, error)
+	// Relay has the controller serve a client's request, waits until its effect is seen here, and returns the answer's frame. It may
+	// ask several controllers, all by the same id.
+	Relay(ctx context.Context, id metadata.RequestID, listener, peer string, frame []byte) ([]byte, error)
 	// CreateTopics has the controller create topics that are made by use, and waits until they are seen here.
 	CreateTopics(ctx context.Context, names ...string) error
 	// ControllerID returns the broker that is the controller, as far as is known; NoBroker if nobody is known.
@@ -134,7 +135,7 @@ func (b *Broker) Handle(r *listen.Request) {
 		return
 	}
 	b.Metrics.request(key)
-	if h.controller && !b.Controller.Reigns() && !r.Relayed() && b.relay(r) {
+	if h.controller && !b.Controller.Reigns() && !r.Relayed() && b.relayNew(r) {
 		return
 	}
 	h.serve(b, r, m)
@@ -143,19 +144,25 @@ func (b *Broker) Handle(r *listen.Request) {
 // relayTimeout bounds how long the controller is looked for; the time for the change itself is the request's.
 const relayTimeout = 30 * time.Second
 
-// relay has the controller serve the request. It returns false if that failed: then the handler here refuses it, in the
-// form that its key has, with NOT_CONTROLLER.
-func (b *Broker) relay(r *listen.Request) bool {
+// relay has the controller serve the request, by that id. It returns false if that failed: then the handler here refuses it, in
+// the form that its key has, with NOT_CONTROLLER.
+func (b *Broker) relay(r *listen.Request, id metadata.RequestID) bool {
 	r.MayBlock()
 	ctx, cancel := context.WithTimeout(r.Context(), relayTimeout)
 	defer cancel()
-	answer, err := b.Cluster.Relay(ctx, r.Listener(), r.RemoteAddr(), r.Frame())
+	answer, err := b.Cluster.Relay(ctx, id, r.Listener(), r.RemoteAddr(), r.Frame())
 	if err != nil {
 		b.Log.Warn("request not relayed to the controller", "key", message.Name(r.Header.Key), "error", err)
 		return false
 	}
 	r.ReplyFrame(answer)
 	return true
+}
+
+// relayNew is relay for a request that no controller has seen.
+func (b *Broker) relayNew(r *listen.Request) bool {
+	id, err := lifecycle.NewRequestID()
+	return err == nil && b.relay(r, id)
 }
 
 // byController makes a handler one that the controller serves.
@@ -174,14 +181,6 @@ func listenerEndpoint(i *metadata.BrokerInfo, listener string) (metadata.Endpoin
 	return metadata.Endpoint{}, false
 }
 
-// change commits a change of the metadata within a request's time.
-func (b *Broker) change(r *listen.Request, timeoutMs int32, decide func(*metadata.Image) []metadata.Record) *control.Refusal {
-	r.MayBlock()
-	ctx, cancel := context.WithTimeout(r.Context(), timeout(timeoutMs))
-	defer cancel()
-	return refusalOf(b.Controller.Change(ctx, decide))
-}
-
 // timeout bounds what a client asks for: at least a second, since a change takes a sync, at most five minutes.
 func timeout(ms int32) time.Duration {
 	return min(max(time.Duration(ms)*time.Millisecond, time.Second), 5*time.Minute)
@@ -197,7 +196,7 @@ func refusalOf(err error) *control.Refusal {
 		return &control.Refusal{Code: wire.ErrUnsupportedVersion, Message: level.Error()}
 	case errors.Is(err, quorum.ErrNotLeader), errors.Is(err, metadata.ErrStaleTerm):
 		return &control.Refusal{Code: wire.ErrNotController, Message: err.Error()}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, quorum.ErrUnknown):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, quorum.ErrUnknown), errors.Is(err, lifecycle.ErrForgotten):
 		return &control.Refusal{Code: wire.ErrRequestTimedOut, Message: err.Error()}
 	}
 	return &control.Refusal{Code: wire.ErrUnknownServerError, Message: err.Error()}

@@ -120,8 +120,8 @@ type alteration struct {
 	refusal  *control.Refusal
 }
 
-// alterAll plans and commits the alterations of a request. Each resource stands by itself.
-func (b *Broker) alterAll(r *listen.Request, validateOnly bool, list []alteration) {
+// alterAll plans and commits the alterations of a request. Each resource stands by itself; answer tells what became of it.
+func (b *Broker) alterAll(r *listen.Request, validateOnly bool, list []alteration, answer func() message.Response) message.Response {
 	seen := map[metadata.Resource]int{}
 	for _, a := range list {
 		seen[a.resource]++
@@ -142,11 +142,14 @@ func (b *Broker) alterAll(r *listen.Request, validateOnly bool, list []alteratio
 		}
 		return append(all, control.FollowSettings(image, all)...)
 	}
-	if fault := b.change(r, 30_000, decide); fault != nil {
-		for i := range list {
-			list[i].refusal = fault
+	return b.once(r, 30_000, decide, func(fault *control.Refusal) message.Response {
+		if fault != nil {
+			for i := range list {
+				list[i].refusal = fault
+			}
 		}
-	}
+		return answer()
+	})
 }
 
 var incrementalAlterConfigsHandler = handle(message.KeyIncrementalAlterConfigs, func(b *Broker, r *listen.Request, m *message.IncrementalAlterConfigsRequest) message.Response {
@@ -161,16 +164,17 @@ var incrementalAlterConfigsHandler = handle(message.KeyIncrementalAlterConfigs, 
 			return control.AlterConfigs(image, resource, ops, b.Settings.Current(image))
 		}}
 	}
-	b.alterAll(r, m.ValidateOnly, list)
-	response := &message.IncrementalAlterConfigsResponse{}
-	for i, q := range m.Resources {
-		a := message.IncrementalAlterConfigsResponseResource{ResourceType: q.ResourceType, ResourceName: q.ResourceName}
-		if refusal := list[i].refusal; refusal != nil {
-			a.ErrorCode, a.ErrorMessage = refusal.Code, text(refusal.Message)
+	return b.alterAll(r, m.ValidateOnly, list, func() message.Response {
+		response := &message.IncrementalAlterConfigsResponse{}
+		for i, q := range m.Resources {
+			a := message.IncrementalAlterConfigsResponseResource{ResourceType: q.ResourceType, ResourceName: q.ResourceName}
+			if refusal := list[i].refusal; refusal != nil {
+				a.ErrorCode, a.ErrorMessage = refusal.Code, text(refusal.Message)
+			}
+			response.Resources = append(response.Resources, a)
 		}
-		response.Resources = append(response.Resources, a)
-	}
-	return response
+		return response
+	})
 })
 
 var alterConfigsHandler = handle(message.KeyAlterConfigs, func(b *Broker, r *listen.Request, m *message.AlterConfigsRequest) message.Response {
@@ -185,16 +189,17 @@ var alterConfigsHandler = handle(message.KeyAlterConfigs, func(b *Broker, r *lis
 			return control.ReplaceConfigs(image, resource, settings)
 		}}
 	}
-	b.alterAll(r, m.ValidateOnly, list)
-	response := &message.AlterConfigsResponse{}
-	for i, q := range m.Resources {
-		a := message.AlterConfigsResponseResource{ResourceType: q.ResourceType, ResourceName: q.ResourceName}
-		if refusal := list[i].refusal; refusal != nil {
-			a.ErrorCode, a.ErrorMessage = refusal.Code, text(refusal.Message)
+	return b.alterAll(r, m.ValidateOnly, list, func() message.Response {
+		response := &message.AlterConfigsResponse{}
+		for i, q := range m.Resources {
+			a := message.AlterConfigsResponseResource{ResourceType: q.ResourceType, ResourceName: q.ResourceName}
+			if refusal := list[i].refusal; refusal != nil {
+				a.ErrorCode, a.ErrorMessage = refusal.Code, text(refusal.Message)
+			}
+			response.Resources = append(response.Resources, a)
 		}
-		response.Resources = append(response.Resources, a)
-	}
-	return response
+		return response
+	})
 })
 
 var listConfigResourcesHandler = handle(message.KeyListConfigResources, func(b *Broker, r *listen.Request, m *message.ListConfigResourcesRequest) message.Response {

@@ -26,27 +26,28 @@ var createTopicsHandler = handle(message.KeyCreateTopics, func(b *Broker, r *lis
 		}
 		return records
 	}
-	var fault *control.Refusal
+	answer := func(fault *control.Refusal) message.Response {
+		image := b.Controller.Image()
+		response := &message.CreateTopicsResponse{}
+		told := map[string]bool{}
+		for i, t := range topics {
+			if told[t.Name] {
+				continue // named more than once: refused once
+			}
+			told[t.Name] = true
+			a := control.TopicAnswer{Name: t.Name, Refusal: fault}
+			if answers != nil && (fault == nil || answers[i].Refusal != nil) {
+				a = answers[i]
+			}
+			response.Topics = append(response.Topics, b.createdTopic(image, a, m.ValidateOnly))
+		}
+		return response
+	}
 	if m.ValidateOnly {
 		decide(b.Controller.Image())
-	} else {
-		fault = b.change(r, m.TimeoutMs, decide)
+		return answer(nil)
 	}
-	image := b.Controller.Image()
-	response := &message.CreateTopicsResponse{}
-	told := map[string]bool{}
-	for i, t := range topics {
-		if told[t.Name] {
-			continue // named more than once: refused once
-		}
-		told[t.Name] = true
-		a := control.TopicAnswer{Name: t.Name, Refusal: fault}
-		if answers != nil && (fault == nil || answers[i].Refusal != nil) {
-			a = answers[i]
-		}
-		response.Topics = append(response.Topics, b.createdTopic(image, a, m.ValidateOnly))
-	}
-	return response
+	return b.once(r, m.TimeoutMs, decide, answer)
 })
 
 func newTopicOf(t message.CreateTopicsRequestTopic) control.NewTopic {
@@ -95,7 +96,7 @@ var deleteTopicsHandler = handle(message.KeyDeleteTopics, func(b *Broker, r *lis
 	}
 	again := make([]bool, len(topics)) // another name of a topic that is answered already
 	enabled := b.Settings.Bool(b.Controller.Image(), "delete.topic.enable")
-	fault := b.change(r, m.TimeoutMs, func(image *metadata.Image) []metadata.Record {
+	return b.once(r, m.TimeoutMs, func(image *metadata.Image) []metadata.Record {
 		var ids []wire.TopicID
 		var at []int
 		seen := map[wire.TopicID]int{}
@@ -132,22 +133,18 @@ var deleteTopicsHandler = handle(message.KeyDeleteTopics, func(b *Broker, r *lis
 			}
 		}
 		return records
+	}, func(fault *control.Refusal) message.Response {
+		out := &message.DeleteTopicsResponse{}
+		for i, t := range response.Topics {
+			if fault != nil {
+				t = message.DeleteTopicsResponseTopic{Name: topics[i].Name, TopicID: topics[i].TopicID, ErrorCode: fault.Code, ErrorMessage: text(fault.Message)}
+			}
+			if fault != nil || !again[i] {
+				out.Topics = append(out.Topics, t)
+			}
+		}
+		return out
 	})
-	if fault != nil {
-		for i := range response.Topics {
-			response.Topics[i].Name, response.Topics[i].TopicID = topics[i].Name, topics[i].TopicID
-			refuse(i, fault.Code, fault.Message)
-		}
-		return response
-	}
-	kept := response.Topics[:0]
-	for i, t := range response.Topics {
-		if !again[i] {
-			kept = append(kept, t)
-		}
-	}
-	response.Topics = kept
-	return response
 })
 
 // onceEach leaves out what names a topic again, and returns the reason to refuse those of which it left something out.
@@ -239,12 +236,15 @@ var createPartitionsHandler = handle(message.KeyCreatePartitions, func(b *Broker
 		}
 		return all
 	}
-	if fault := b.change(r, m.TimeoutMs, decide); fault != nil {
-		for i, t := range m.Topics {
-			response.Results[i] = message.CreatePartitionsResponseResult{Name: t.Name, ErrorCode: fault.Code, ErrorMessage: text(fault.Message)}
+	return b.once(r, m.TimeoutMs, decide, func(fault *control.Refusal) message.Response {
+		if fault != nil {
+			for i, t := range m.Topics {
+				response.Results[i] = message.CreatePartitionsResponseResult{Name: t.Name, ErrorCode: fault.Code, ErrorMessage: text(fault.Message)}
+			}
 		}
-	}
-	slices.SortStableFunc(response.Results, func(x, y message.CreatePartitionsResponseResult) int { return strings.Compare(x.Name, y.Name) })
-	response.Results = slices.CompactFunc(response.Results, func(x, y message.CreatePartitionsResponseResult) bool { return x.Name == y.Name })
-	return response
+		out := &message.CreatePartitionsResponse{Results: slices.Clone(response.Results)}
+		slices.SortStableFunc(out.Results, func(x, y message.CreatePartitionsResponseResult) int { return strings.Compare(x.Name, y.Name) })
+		out.Results = slices.CompactFunc(out.Results, func(x, y message.CreatePartitionsResponseResult) bool { return x.Name == y.Name })
+		return out
+	})
 })

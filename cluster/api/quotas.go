@@ -18,33 +18,34 @@ var alterClientQuotasHandler = handle(message.KeyAlterClientQuotas, func(b *Brok
 		}
 	}
 	var answers []control.QuotaAnswer
-	fault := b.change(r, adminTimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
+	return b.once(r, adminTimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
 		if records, answers = control.AlterQuotas(image, changes); m.ValidateOnly {
 			return nil
 		}
 		return records
+	}, func(fault *control.Refusal) message.Response {
+		if answers == nil { // nothing was decided: each entity gets the reason
+			for _, c := range changes {
+				answers = append(answers, control.QuotaAnswer{Entity: c.Entity, Refusal: fault})
+			}
+		}
+		a := &message.AlterClientQuotasResponse{}
+		for _, answer := range answers {
+			e := message.AlterClientQuotasResponseEntry{}
+			for _, p := range answer.Entity {
+				e.Entity = append(e.Entity, message.AlterClientQuotasResponseEntity{EntityType: p.Type, EntityName: p.Name})
+			}
+			refusal := answer.Refusal
+			if refusal == nil {
+				refusal = fault
+			}
+			if refusal != nil {
+				e.ErrorCode, e.ErrorMessage = refusal.Code, text(refusal.Message)
+			}
+			a.Entries = append(a.Entries, e)
+		}
+		return a
 	})
-	if answers == nil { // nothing was decided: each entity gets the reason
-		for _, c := range changes {
-			answers = append(answers, control.QuotaAnswer{Entity: c.Entity, Refusal: fault})
-		}
-	}
-	a := &message.AlterClientQuotasResponse{}
-	for _, answer := range answers {
-		e := message.AlterClientQuotasResponseEntry{}
-		for _, p := range answer.Entity {
-			e.Entity = append(e.Entity, message.AlterClientQuotasResponseEntity{EntityType: p.Type, EntityName: p.Name})
-		}
-		refusal := answer.Refusal
-		if refusal == nil {
-			refusal = fault
-		}
-		if refusal != nil {
-			e.ErrorCode, e.ErrorMessage = refusal.Code, text(refusal.Message)
-		}
-		a.Entries = append(a.Entries, e)
-	}
-	return a
 })
 
 var describeClientQuotasHandler = handle(message.KeyDescribeClientQuotas, func(b *Broker, r *listen.Request, m *message.DescribeClientQuotasRequest) message.Response {

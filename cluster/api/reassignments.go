@@ -19,13 +19,16 @@ var alterReassignmentsHandler = handle(message.KeyAlterPartitionReassignments, f
 		}
 	}
 	var refusals []*control.Refusal
-	fault := b.change(r, m.TimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
+	return b.once(r, m.TimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
 		unclean := func(topic string) bool {
 			return b.Settings.Topic(image, topic, "unclean.leader.election.enable") == "true"
 		}
 		records, refusals = control.Reassign(image, list, !m.AllowReplicationFactorChange, unclean)
 		return records
-	})
+	}, func(fault *control.Refusal) message.Response { return reassigned(m, fault, refusals) })
+})
+
+func reassigned(m *message.AlterPartitionReassignmentsRequest, fault *control.Refusal, refusals []*control.Refusal) message.Response {
 	response := &message.AlterPartitionReassignmentsResponse{AllowReplicationFactorChange: m.AllowReplicationFactorChange}
 	if fault != nil {
 		response.ErrorCode, response.ErrorMessage = fault.Code, text(fault.Message)
@@ -44,7 +47,7 @@ var alterReassignmentsHandler = handle(message.KeyAlterPartitionReassignments, f
 		response.Topics = append(response.Topics, out)
 	}
 	return response
-})
+}
 
 // Partitions that are not being reassigned are left out, unknown ones too.
 var listReassignmentsHandler = handle(message.KeyListPartitionReassignments, func(b *Broker, _ *listen.Request, m *message.ListPartitionReassignmentsRequest) message.Response {

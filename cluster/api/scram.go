@@ -21,39 +21,46 @@ var alterUserScramCredentialsHandler = handle(message.KeyAlterUserScramCredentia
 		})
 	}
 	var answers []control.UserAnswer
-	fault := b.change(r, adminTimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
+	return b.once(r, adminTimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
 		records, answers = control.AlterCredentials(image, deletions, upsertions)
 		return records
-	})
-	if answers == nil && fault != nil { // nothing was decided: each user gets the reason
-		seen := map[string]bool{}
-		add := func(user string) {
-			if !seen[user] {
-				seen[user] = true
-				answers = append(answers, control.UserAnswer{User: user, Refusal: fault})
+	}, func(fault *control.Refusal) message.Response {
+		if answers == nil && fault != nil { // nothing was decided: each user gets the reason
+			answers = refuseUsers(deletions, upsertions, fault)
+		}
+		a := &message.AlterUserScramCredentialsResponse{}
+		for _, answer := range answers {
+			out := message.AlterUserScramCredentialsResponseResult{User: answer.User}
+			refusal := answer.Refusal
+			if refusal == nil {
+				refusal = fault
 			}
+			if refusal != nil {
+				out.ErrorCode, out.ErrorMessage = refusal.Code, text(refusal.Message)
+			}
+			a.Results = append(a.Results, out)
 		}
-		for _, d := range deletions {
-			add(d.User)
-		}
-		for _, u := range upsertions {
-			add(u.User)
-		}
-	}
-	a := &message.AlterUserScramCredentialsResponse{}
-	for _, answer := range answers {
-		out := message.AlterUserScramCredentialsResponseResult{User: answer.User}
-		refusal := answer.Refusal
-		if refusal == nil {
-			refusal = fault
-		}
-		if refusal != nil {
-			out.ErrorCode, out.ErrorMessage = refusal.Code, text(refusal.Message)
-		}
-		a.Results = append(a.Results, out)
-	}
-	return a
+		return a
+	})
 })
+
+func refuseUsers(deletions []control.CredentialDeletion, upsertions []control.CredentialUpsertion, why *control.Refusal) []control.UserAnswer {
+	var out []control.UserAnswer
+	seen := map[string]bool{}
+	add := func(user string) {
+		if !seen[user] {
+			seen[user] = true
+			out = append(out, control.UserAnswer{User: user, Refusal: why})
+		}
+	}
+	for _, d := range deletions {
+		add(d.User)
+	}
+	for _, u := range upsertions {
+		add(u.User)
+	}
+	return out
+}
 
 var describeUserScramCredentialsHandler = handle(message.KeyDescribeUserScramCredentials, func(b *Broker, r *listen.Request, m *message.DescribeUserScramCredentialsRequest) message.Response {
 	image := b.Controller.Image()

@@ -14,15 +14,16 @@ const unregisterTimeout = 30_000
 // A broker that runs learns from its next heartbeat that it was removed, and stops.
 var unregisterBrokerHandler = handle(message.KeyUnregisterBroker, func(b *Broker, r *listen.Request, m *message.UnregisterBrokerRequest) message.Response {
 	var refusal *control.Refusal
-	fault := b.change(r, unregisterTimeout, func(image *metadata.Image) (records []metadata.Record) {
+	return b.once(r, unregisterTimeout, func(image *metadata.Image) (records []metadata.Record) {
 		records, refusal = control.Unregister(image, m.BrokerID)
 		return records
+	}, func(fault *control.Refusal) message.Response {
+		if refusal == nil {
+			refusal = fault
+		}
+		if refusal != nil {
+			return &message.UnregisterBrokerResponse{ErrorCode: refusal.Code, ErrorMessage: text(refusal.Message)}
+		}
+		return &message.UnregisterBrokerResponse{ErrorCode: wire.ErrNone}
 	})
-	if refusal == nil {
-		refusal = fault
-	}
-	if refusal != nil {
-		return &message.UnregisterBrokerResponse{ErrorCode: refusal.Code, ErrorMessage: text(refusal.Message)}
-	}
-	return &message.UnregisterBrokerResponse{ErrorCode: wire.ErrNone}
 })

@@ -20,23 +20,24 @@ var updateFeaturesHandler = handle(message.KeyUpdateFeatures, func(b *Broker, r 
 		updates = append(updates, control.FeatureUpdate{Name: u.Feature, Level: u.MaxVersionLevel, Type: kind})
 	}
 	var refusal *control.Refusal
-	fault := b.change(r, m.TimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
+	return b.once(r, m.TimeoutMs, func(image *metadata.Image) (records []metadata.Record) {
 		if records, refusal = control.UpdateFeatures(image, b.ID, updates); m.ValidateOnly {
 			return nil
 		}
 		return records
-	})
-	if refusal == nil {
-		refusal = fault
-	}
-	if refusal != nil {
-		return &message.UpdateFeaturesResponse{ErrorCode: refusal.Code, ErrorMessage: text(refusal.Message)}
-	}
-	a := &message.UpdateFeaturesResponse{}
-	if r.Header.Version < 2 {
-		for _, u := range m.FeatureUpdates {
-			a.Results = append(a.Results, message.UpdateFeaturesResponseResult{Feature: u.Feature, ErrorMessage: text(wire.ErrNone.String())})
+	}, func(fault *control.Refusal) message.Response {
+		if refusal == nil {
+			refusal = fault
 		}
-	}
-	return a
+		if refusal != nil {
+			return &message.UpdateFeaturesResponse{ErrorCode: refusal.Code, ErrorMessage: text(refusal.Message)}
+		}
+		a := &message.UpdateFeaturesResponse{}
+		if r.Header.Version < 2 {
+			for _, u := range m.FeatureUpdates {
+				a.Results = append(a.Results, message.UpdateFeaturesResponseResult{Feature: u.Feature, ErrorMessage: text(wire.ErrNone.String())})
+			}
+		}
+		return a
+	})
 })

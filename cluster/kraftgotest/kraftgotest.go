@@ -105,6 +105,9 @@ func (n *Node) Move() {
 	n.start(func(*cluster.Config) {})
 }
 
+// Node returns the node itself, while it runs.
+func (n *Node) Node() *cluster.Node { return n.node }
+
 // Failed gets the reason when the node cannot go on.
 func (n *Node) Failed() <-chan error { return n.node.Failed() }
 

@@ -25,41 +25,69 @@ func NewController(q *quorum.Quorum) *Controller {
 	return &Controller{quorum: q, deciding: make(chan struct{}, 1)}
 }
 
+// ErrForgotten is the result of a change that was made before, by a request of the same id whose reply is not kept any more.
+var ErrForgotten = errors.New("the change was made when it was asked for first, and what was answered then is forgotten")
+
 // Change lets decide look at the newest metadata and return records, commits them, and returns once they took effect on
 // this broker. No records means that there is nothing to do. On a broker that is not the controller it returns
 // [quorum.ErrNotLeader], and decide was not called.
 func (c *Controller) Change(ctx context.Context, decide func(*metadata.Image) []metadata.Record) error {
+	id, err := NewRequestID()
+	if err != nil {
+		return err
+	}
+	_, _, err = c.Once(ctx, id, func(m *metadata.Image) ([]metadata.Record, []byte) { return decide(m), nil })
+	return err
+}
+
+// NewRequestID draws a request id.
+func NewRequestID() (id metadata.RequestID, err error) {
+	if _, err := rand.Read(id[:]); err != nil {
+		return id, fmt.Errorf("draw a request id: %w", err)
+	}
+	return id, nil
+}
+
+// Once is Change for a request that may come again, to this controller or to the next: if it took effect before, decide is not
+// called, and the reply that was decided then is returned. A reply longer than [metadata.ReplyMax] is not kept: then the
+// result of a repetition is [ErrForgotten].
+func (c *Controller) Once(ctx context.Context, id metadata.RequestID, decide func(*metadata.Image) (records []metadata.Record, reply []byte)) (reply []byte, again bool, err error) {
 	select {
 	case c.deciding <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("wait for other changes of the metadata: %w", ctx.Err())
+		return nil, false, fmt.Errorf("wait for other changes of the metadata: %w", ctx.Err())
 	}
 	defer func() { <-c.deciding }()
 	term := c.quorum.Reign()
 	if term == 0 {
-		return quorum.ErrNotLeader
+		return nil, false, quorum.ErrNotLeader
 	}
 	if c.unsure {
 		if err := c.quorum.Barrier(ctx); err != nil {
-			return err
+			return nil, false, err
 		}
 		c.unsure = false
 	}
+	switch reply, known := c.quorum.Reply(id); {
+	case known && reply == nil:
+		return nil, true, ErrForgotten
+	case known:
+		return reply, true, nil
+	}
 	image := c.quorum.Image()
-	records := decide(image)
+	records, reply := decide(image)
 	if len(records) == 0 {
-		return nil
+		return reply, false, nil
 	}
 	if err := metadata.CheckLevel(image, records); err != nil {
-		return err
+		return nil, false, err
 	}
-	command := metadata.Command{Term: term, Records: records}
-	if _, err := rand.Read(command.Request[:]); err != nil {
-		return fmt.Errorf("draw a request id: %w", err)
+	if len(reply) > metadata.ReplyMax {
+		reply = nil
 	}
-	_, err := c.quorum.Propose(ctx, command)
+	_, err = c.quorum.Propose(ctx, metadata.Command{Term: term, Request: id, Reply: reply, Records: records})
 	c.unsure = errors.Is(err, quorum.ErrUnknown)
-	return err
+	return reply, false, err
 }
 
 // Image returns the newest applied metadata.

@@ -11,6 +11,8 @@
 // # What if
 //
 //   - two requests want the same change at once: decisions are made one at a time, each on the state that the last left;
+//   - a request comes again because its controller died on it: the reply is in the log with the change, and the next controller
+//     gives it ([Controller.Once]);
 //   - it is not known whether a change was committed: the next decision waits until that is settled;
 //   - a connection of a broker breaks, or gossip says that it is gone: the controller dials it. Nobody listens there, or
 //     somebody else: it is fenced at once. Silence has its full session;

@@ -276,7 +276,7 @@ func TestHungUpWhileWaitingForMemoryIsNoticed(t *testing.T) {
 // A request that another broker relays is served as one of our own, and its answer is the same bytes.
 func TestRelayedRequestsAreAnsweredAlike(t *testing.T) {
 	handler := handlerFunc(func(r *Request) {
-		if r.RemoteIP() != "10.1.2.3" && r.relayed != nil || r.Listener() != "INSIDE" {
+		if r.RemoteIP() != "10.1.2.3" && r.relayed != nil || r.relayed != nil && r.RelayID() != (wire.UUID{7}) || r.Listener() != "INSIDE" {
 			r.Abort("who is this?")
 			return
 		}
@@ -292,14 +292,14 @@ func TestRelayedRequestsAreAnsweredAlike(t *testing.T) {
 	if err != nil || id != 77 {
 		t.Fatal(id, err)
 	}
-	got, err := Relay(t.Context(), handler, Options{Name: "INSIDE"}, "10.1.2.3:5", request[4:])
+	got, err := Relay(t.Context(), handler, Options{Name: "INSIDE"}, wire.UUID{7}, "10.1.2.3:5", request[4:])
 	if err != nil || !bytes.Equal(got[4:], want) || binary.BigEndian.Uint32(got) != 77 {
 		t.Fatalf("%x, want %x, %v", got, want, err)
 	}
-	if _, err := Relay(t.Context(), handler, Options{Name: "OUTSIDE"}, "10.1.2.3:5", request[4:]); err == nil {
+	if _, err := Relay(t.Context(), handler, Options{Name: "OUTSIDE"}, wire.UUID{7}, "10.1.2.3:5", request[4:]); err == nil {
 		t.Fatal("an aborted request was answered")
 	}
-	if _, err := Relay(t.Context(), handler, Options{}, "10.1.2.3:5", []byte{0, 200, 0, 0, 0, 0, 0, 0}); err == nil {
+	if _, err := Relay(t.Context(), handler, Options{}, wire.UUID{7}, "10.1.2.3:5", []byte{0, 200, 0, 0, 0, 0, 0, 0}); err == nil {
 		t.Fatal("an unknown key was served")
 	}
 }

@@ -149,6 +149,13 @@ func (r *Replica) HashAt(index wire.Index) (metadata.Hash, bool) {
 	return r.mu.ring.hash(index)
 }
 
+// Reply returns the reply that was decided on a request that took effect; see [metadata.State.Reply].
+func (r *Replica) Reply(id metadata.RequestID) (reply []byte, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.state.Reply(id)
+}
+
 // Restore takes a snapshot in place of everything, unless the replica is as far already.
 func (r *Replica) Restore(from io.Reader) error {
 	state, err := metadata.ReadSnapshot(from)

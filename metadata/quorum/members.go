@@ -69,6 +69,11 @@ func (q *Quorum) LastIndex() wire.Index { return wire.Index(q.raft.LastIndex()) 
 // HashAt returns the hash of the state after the command of an index, as this node applied it; false if it is not known.
 func (q *Quorum) HashAt(index wire.Index) (metadata.Hash, bool) { return q.opts.Replica.HashAt(index) }
 
+// Reply returns the reply that was decided on a request that took effect here; see [metadata.State.Reply].
+func (q *Quorum) Reply(id metadata.RequestID) (reply []byte, known bool) {
+	return q.opts.Replica.Reply(id)
+}
+
 // Leads reports whether raft has this node for the leader; it may not be ready to decide yet ([Quorum.Reign]).
 func (q *Quorum) Leads() bool { return q.raft.State() == raft.Leader }
 
