@@ -124,6 +124,13 @@ func (c *Conn) readRequests() error {
 			return err
 		}
 		c.mu.Lock()
+		if c.mu.closing {
+			// The connection was found idle while the frame came in, and is closed: what would be done now could not be answered,
+			// and the client would ask for it again.
+			c.mu.Unlock()
+			r.free()
+			return net.ErrClosed
+		}
 		c.mu.queue = append(c.mu.queue, r)
 		c.mu.handling = true
 		c.mu.Unlock()
