@@ -13,8 +13,9 @@ const commandVersion = 1
 // RequestID names what somebody asked for, so that what was asked again is done once. The zero id stands for none.
 type RequestID = wire.UUID
 
-// Command is one entry of the metadata log: records that take effect together.
+// Command is one entry of the metadata log: records that take effect together, or a part of them ([Part]).
 type Command struct {
+	Part    Part
 	Term    wire.Term // in which the records were decided; another term's command is not applied
 	Request RequestID
 	Reply   []byte // what is answered to the request, and to its retries; whoever proposes knows its form
@@ -27,6 +28,7 @@ func (c *Command) AppendTo(b []byte) []byte {
 	b = wire.AppendInt64(b, int64(c.Term))
 	b = wire.AppendUUID(b, c.Request)
 	b = wire.AppendBytes(b, c.Reply, true)
+	b = appendPart(b, &c.Part)
 	b = wire.AppendArrayLength(b, len(c.Records), true)
 	for _, r := range c.Records {
 		b = AppendRecord(b, r)
@@ -45,6 +47,7 @@ func DecodeCommand(b []byte) (Command, error) {
 	if reply := r.Bytes(true); len(reply) > 0 {
 		c.Reply = bytes.Clone(reply)
 	}
+	c.Part = readPart(&r)
 	for n := r.ArrayLength(true, false, 4); n > 0; n-- {
 		rec, err := ReadRecord(&r)
 		if err != nil {

@@ -61,9 +61,11 @@ func (h *Hash) UnmarshalText(text []byte) error {
 
 // What an entry is, so that equal bytes of different kinds have different hashes.
 const (
-	hashRecord  = 'r'
-	hashBroker  = 'b'
-	hashRequest = 'q'
+	hashRecord        = 'r'
+	hashBroker        = 'b'
+	hashRequest       = 'q'
+	hashPending       = 'p'
+	hashPendingRecord = 'n'
 )
 
 // hasher makes hashes of entries. Its buffer is used again from one to the next.
@@ -181,6 +183,7 @@ func (x *hasher) topicOf(m *Image, id wire.TopicID) Hash {
 func (p *Snapshot) recompute() Hash {
 	var x hasher
 	var h Hash
+	h = h.plus(x.pending(&p.pending))
 	for _, r := range p.requests {
 		h = h.plus(x.request(r))
 	}

@@ -27,11 +27,12 @@ const (
 type Snapshot struct {
 	image    *Image
 	requests []request // oldest first
+	pending  pending
 }
 
 // Snapshot returns the present state for [Snapshot.WriteTo], in constant time but for the request ids.
 func (s *State) Snapshot() *Snapshot {
-	return &Snapshot{image: s.Image(), requests: s.requests.list()}
+	return &Snapshot{image: s.Image(), requests: s.requests.list(), pending: s.pending}
 }
 
 // appendBroker writes a broker with its epoch and state, which no single record carries.
@@ -51,6 +52,7 @@ func (p *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	body = wire.AppendInt64(body, int64(m.term))
 	body = AppendHash(body, m.hash)
 	body = appendRequests(body, p.requests)
+	body = appendPending(body, &p.pending)
 	body = wire.AppendArrayLength(body, m.brokers.Len(), true)
 	m.brokers.Ascend(func(i *BrokerInfo) bool { body = appendBroker(body, i); return true })
 	records := m.Records()
@@ -117,6 +119,9 @@ func decodeSnapshot(body []byte) (*State, error) {
 	index, term := wire.Index(r.Int64()), wire.Term(r.Int64())
 	hash := ReadHash(&r)
 	s.readRequests(&r)
+	if err := s.readPending(&r); err != nil {
+		return nil, fmt.Errorf("metadata snapshot: %w", err)
+	}
 	for n := r.ArrayLength(true, false, 12); n > 0; n-- {
 		info := BrokerInfo{Epoch: wire.BrokerEpoch(r.Int64()), Fenced: r.Bool(), ShuttingDown: r.Bool()}
 		rec, err := ReadRecord(&r)

@@ -17,6 +17,8 @@ type State struct {
 	image Image
 
 	requests requests
+	pending  pending
+	effect   []Record // of the last command
 
 	// fresh are the topics whose partitions were copied for the present command, and which no image has yet: its further
 	// changes are made in place. Without it, a change of all partitions of a topic would take quadratic time.
@@ -38,25 +40,39 @@ func (s *State) Hash() Hash { return s.image.hash }
 // Image returns the present state as an image that never changes.
 func (s *State) Image() *Image { return s.image.clone() }
 
-// Apply executes a committed command. Indexes must rise from call to call. It returns whether the records took
-// effect: not so for a stale command ([ErrStaleTerm]) and for one that was applied before (false, nil).
+// Apply executes a committed command. Indexes must rise from call to call. It returns whether records took effect
+// ([State.Effect]): not so for a stale command ([ErrStaleTerm]), for one that was applied before and for a part that others
+// follow (false, nil), and for a part whose predecessors were dropped ([ErrIncomplete]).
 func (s *State) Apply(index wire.Index, term wire.Term, c Command) (applied bool, err error) {
 	if index <= s.image.index {
 		panic(fmt.Sprintf("metadata: index %d applied after %d", index, s.image.index))
 	}
-	s.image.index, s.image.term = index, term
+	s.image.index, s.image.term, s.effect = index, term, nil
+	if s.pending.parts > 0 && !s.pending.continues(term, &c) {
+		s.dropPending()
+	}
 	if c.Term != term {
 		return false, fmt.Errorf("%w: decided in term %d, committed in %d", ErrStaleTerm, c.Term, term)
+	}
+	records := c.Records
+	if !c.Part.Change.IsZero() {
+		if records, err = s.addPart(term, &c); err != nil || c.Part.More {
+			return false, err
+		}
 	}
 	if !c.Request.IsZero() && !s.remember(&c) {
 		return false, nil
 	}
 	clear(s.fresh)
-	for _, r := range c.Records {
+	for _, r := range records {
 		s.change(index, r)
 	}
+	s.effect = records
 	return true, nil
 }
+
+// Effect returns the records that the last command brought into effect.
+func (s *State) Effect() []Record { return s.effect }
 
 // change applies a record, and keeps the hash up.
 func (s *State) change(index wire.Index, r Record) {

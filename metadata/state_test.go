@@ -255,7 +255,7 @@ func TestUnknownRecordsStopTheNode(t *testing.T) {
 	body := wire.AppendUint16(nil, 999)
 	body = append(body, 0, 1)
 	c := append([]byte{commandVersion}, make([]byte, 24)...)
-	c = append(append(c, 1, 2), body...) // no reply, one record
+	c = append(append(c, 1, 0, 2), body...) // no reply, no part, one record
 	if _, err := DecodeCommand(c); !errors.Is(err, ErrUnknownRecord) {
 		t.Fatalf("got %v", err)
 	}

@@ -194,7 +194,9 @@ func refusalOf(err error) *control.Refusal {
 		return nil
 	case errors.As(err, &level):
 		return &control.Refusal{Code: wire.ErrUnsupportedVersion, Message: level.Error()}
-	case errors.Is(err, quorum.ErrNotLeader), errors.Is(err, metadata.ErrStaleTerm):
+	case errors.Is(err, metadata.ErrTooLarge):
+		return &control.Refusal{Code: wire.ErrInvalidRequest, Message: err.Error()}
+	case errors.Is(err, quorum.ErrNotLeader), errors.Is(err, metadata.ErrStaleTerm), errors.Is(err, metadata.ErrIncomplete):
 		return &control.Refusal{Code: wire.ErrNotController, Message: err.Error()}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, quorum.ErrUnknown), errors.Is(err, lifecycle.ErrForgotten):
 		return &control.Refusal{Code: wire.ErrRequestTimedOut, Message: err.Error()}

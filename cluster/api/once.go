@@ -50,7 +50,7 @@ func (b *Broker) once(r *listen.Request, timeoutMs int32, plan func(*metadata.Im
 		}
 	case err == nil:
 		return decided
-	case errors.Is(err, quorum.ErrNotLeader), errors.Is(err, metadata.ErrStaleTerm), errors.Is(err, quorum.ErrUnknown):
+	case errors.Is(err, quorum.ErrNotLeader), errors.Is(err, metadata.ErrStaleTerm), errors.Is(err, metadata.ErrIncomplete), errors.Is(err, quorum.ErrUnknown):
 		// Another controller finishes it. A broker that sent us the request sends it there; a client's we send ourselves.
 		if r.Relayed() {
 			r.Undecided(err)

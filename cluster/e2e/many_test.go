@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,6 +57,32 @@ func TestManyPartitions(t *testing.T) {
 		a := describe(node, topic)
 		return len(a.Topics) == 1 && a.Topics[0].ErrorCode == 0 && len(a.Topics[0].Partitions) == count
 	}
+	// At no time does a broker show a part of them.
+	var watching sync.WaitGroup
+	done, looks := make(chan struct{}), atomic.Int64{}
+	for node := range f.nodes {
+		r := kmsg.NewPtrMetadataRequest()
+		r.Topics = append(r.Topics, kmsg.MetadataRequestTopic{Topic: kmsg.StringPtr("many")})
+		watching.Go(func() {
+			for {
+				a, err := clients[node].Broker(int(f.nodes[node].broker)).RetriableRequest(ctx, r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := len(a.(*kmsg.MetadataResponse).Topics[0].Partitions); n != 0 && n != partitions {
+					t.Errorf("broker %d shows %d partitions of %d", f.nodes[node].broker, n, partitions)
+					return
+				}
+				looks.Add(1)
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
 	start := time.Now()
 	if _, err := kadm.NewClient(clients[0]).CreateTopic(ctx, int32(partitions), 3, nil, "many"); err != nil {
 		t.Fatal(err)
@@ -64,6 +92,11 @@ func TestManyPartitions(t *testing.T) {
 		f.until("every broker sees all partitions", func() bool { return sees(node, "many", partitions) })
 	}
 	seen := time.Since(start)
+	close(done)
+	watching.Wait()
+	if looks.Load() < 10 {
+		t.Errorf("the brokers were looked at %d times: this test sees nothing", looks.Load())
+	}
 	var answers []time.Duration
 	for i := range 50 {
 		start := time.Now()

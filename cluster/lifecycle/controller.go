@@ -85,9 +85,36 @@ func (c *Controller) Once(ctx context.Context, id metadata.RequestID, decide fun
 	if len(reply) > metadata.ReplyMax {
 		reply = nil
 	}
-	_, err = c.quorum.Propose(ctx, metadata.Command{Term: term, Request: id, Reply: reply, Records: records})
+	err = c.propose(ctx, metadata.Command{Term: term, Request: id, Reply: reply, Records: records})
 	c.unsure = errors.Is(err, quorum.ErrUnknown)
 	return reply, false, err
+}
+
+// propose commits a change, in parts if it is large. The caller holds deciding, so that no other command of ours comes in between;
+// if we fail on the way, the next command, of whomever, drops the parts that came.
+func (c *Controller) propose(ctx context.Context, command metadata.Command) error {
+	parts, err := metadata.Split(command.Records)
+	if err != nil {
+		return err
+	}
+	if len(parts) == 1 {
+		_, err := c.quorum.Propose(ctx, command)
+		return err
+	}
+	change, err := NewRequestID()
+	if err != nil {
+		return err
+	}
+	for i, records := range parts {
+		part := metadata.Command{Term: command.Term, Part: metadata.Part{Change: change, Number: i, More: i < len(parts)-1}, Records: records}
+		if !part.Part.More {
+			part.Request, part.Reply = command.Request, command.Reply
+		}
+		if _, err := c.quorum.Propose(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Image returns the newest applied metadata.

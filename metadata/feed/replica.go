@@ -124,14 +124,15 @@ func (r *Replica) Apply(e Entry) error {
 		}
 		return r.mu.failed
 	}
-	applied, err := r.mu.state.Apply(e.Index, e.Term, c)
-	if !applied {
-		c.Records = []metadata.Record{}
+	_, err = r.mu.state.Apply(e.Index, e.Term, c)
+	records := r.mu.state.Effect()
+	if records == nil {
+		records = []metadata.Record{} // nil is for snapshots
 	}
 	theirs := e.Hash
 	e.Hash = r.mu.state.Hash()
 	r.mu.ring.add(e)
-	r.publishLocked(c.Records)
+	r.publishLocked(records)
 	if !theirs.IsZero() && theirs != e.Hash {
 		return &Difference{e.Index, e.Hash, theirs}
 	}

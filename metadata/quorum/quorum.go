@@ -268,7 +268,11 @@ func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (wire.Index, e
 	if t, ok := ctx.Deadline(); ok {
 		deadline = time.Until(t)
 	}
-	f := q.raft.Apply(c.AppendTo(nil), deadline)
+	data := c.AppendTo(nil)
+	if len(data) > metadata.CommandMax {
+		return 0, fmt.Errorf("%w: a command of %d bytes, %d are the most", metadata.ErrTooLarge, len(data), metadata.CommandMax)
+	}
+	f := q.raft.Apply(data, deadline)
 	switch err := f.Error(); {
 	case err == nil:
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
