@@ -34,6 +34,10 @@ type AlteredISR struct {
 
 // AlterPartition plans changes of ISRs that their leader, a broker with this epoch, asks for. Each is accepted or refused by
 // itself (KIP-497, KIP-841, KIP-903); the refusal is for the whole request. A wish for the ISR that there is succeeds.
+//
+// A wish that is refused for a broker that may not be in the ISR now is refused for good: the partition epoch rises. The leader counts
+// that broker no more once it has heard of the refusal, and a copy of the wish that comes late, when the broker may be in the ISR
+// again, must not be granted unheard.
 func AlterPartition(m *metadata.Image, broker wire.BrokerID, epoch wire.BrokerEpoch, list []AlterISR) ([]metadata.Record, []AlteredISR, *Refusal) {
 	b := m.Broker(broker)
 	switch {
@@ -75,6 +79,12 @@ func AlterPartition(m *metadata.Image, broker wire.BrokerID, epoch wire.BrokerEp
 			if p.Leader != broker {
 				answers[i].Code = wire.ErrNewLeaderElected
 			}
+		} else if answers[i].Code == wire.ErrIneligibleReplica && !seen[id] {
+			seen[id] = true
+			records = append(records, &metadata.PartitionChange{
+				Topic: q.Topic, Partition: q.Partition, ISR: p.ISR, Leader: p.Leader, Adding: p.Adding, Removing: p.Removing, ELR: p.ELR, LastKnownELR: p.LastKnownELR,
+			})
+			p.Epoch++
 		}
 		a := &answers[i]
 		a.Leader, a.LeaderEpoch, a.ISR, a.PartitionEpoch = p.Leader, p.LeaderEpoch, p.ISR, p.Epoch
