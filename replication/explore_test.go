@@ -20,11 +20,6 @@ import (
 // real ones, and so is the controller; logs, network and disks are toys that lose, repeat and delay. After every step the rules in
 // explore_check_test.go hold. It stops at KRAFTGO_EXPLORE_STATES for each run (200,000), and says how many it has seen: it is
 // not complete for its bounds then. KRAFTGO_EXPLORE=full widens the bounds. It runs by 'just explore'.
-//
-// One thing is left out: a question for an ISR that was answered does not arrive at the controller once more. Where it does (its
-// first copy was delayed, a second was refused since the broker was fenced, and it was unfenced before the first came), the ISR
-// gets a member that the leader does not count until it sees the metadata: rule I13 is broken. To see it, keep
-// toyBroker.alter in settle.
 func TestExplore(t *testing.T) {
 	for _, c := range exploreRuns(os.Getenv("KRAFTGO_EXPLORE") == "full") {
 		t.Run(c.name, func(t *testing.T) {

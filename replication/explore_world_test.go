@@ -333,7 +333,7 @@ func (w *world) decide(c *toyController, i int) {
 func (w *world) settle(c *toyController, i int) {
 	b := &w.brokers[i]
 	a := b.altered
-	b.alter, b.altered = nil, nil // a wish that was answered does not arrive again: see TestExplore
+	b.altered = nil
 	if b.seen < a.applied {
 		w.learn(c, i)
 	}
