@@ -31,9 +31,9 @@ race:
 model CHECKS="5000":
     go test ./storage ./coordinator/group ./metadata ./replication -rapid.checks={{CHECKS}}
 
-# the states that three brokers can come into, as many as STATES for each of four runs
-explore STATES="200000":
-    KRAFTGO_EXPLORE_STATES={{STATES}} go test -tags explore ./replication -run Explore -v -timeout 60m
+# every state that three brokers can come into within bounds; 'full' or the name of a run for wide ones
+explore RUN="full":
+    KRAFTGO_EXPLORE={{RUN}} go test -tags explore ./replication -run Explore -v -timeout 60m
 
 # every fuzz target for a time
 fuzz TIME="60s":

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kraftgo/kraftgo/metadata/control"
 	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/mutant"
 )
 
 // This file does for the explorer what replication/replica and the handlers do for a broker, one step at a time.
@@ -18,12 +19,16 @@ import (
 type bounds struct {
 	durability     Durability
 	minInSync      int
+	outside        uint8 // who is not in the first ISR
 	records        int
 	leaderEpoch    wire.LeaderEpoch    // the last; the first is 0
 	partitionEpoch wire.PartitionEpoch // the last; the first is 0
 	kills, losses  int                 // crashes of processes, and of machines, which lose what is not synced
 	fences         int                 // of brokers, dead or not
+	onlyLeaders    bool                // are fenced
 	lags           int                 // times that a leader waits for longer than its followers may lag
+	delays         int                 // messages that are under way while other things happen, or lost
+	copies         int                 // of those, that arrive and arrive again later
 }
 
 // world is one state: the metadata, the brokers, what is under way between them, and what was committed.
@@ -35,13 +40,13 @@ type world struct {
 	committedEpoch wire.LeaderEpoch
 	writers        [8]int8 // by leader epoch: who appended in it; 0: nobody, else the broker's id
 
-	records, kills, losses, fences, lags int // so far
+	records, kills, losses, fences, lags, delays, copies int // so far
 
 	fault string // the first rule that was broken
 }
 
-// toyBroker is a broker with its replica. The messages are those that it sent last; each may arrive any number of times, at any
-// time until the next of its kind replaces it (then it is lost for good).
+// toyBroker is a broker with its replica. The messages are those that it sent last; each may arrive at any time until the next of its
+// kind replaces it: then it is lost. Most arrive at once, and are never seen here.
 type toyBroker struct {
 	up    bool
 	lost  bool             // its machine went down since it last registered
@@ -99,8 +104,9 @@ const (
 	tick      = 2 * time.Second
 )
 
-func newWorld(c *toyController) *world {
+func newWorld(c *toyController, b *bounds) *world {
 	w := &world{control: c.first(), committedEpoch: wire.NoLeaderEpoch}
+	w.control.isr &^= b.outside
 	for i := range w.brokers {
 		w.brokers[i] = toyBroker{up: true, epoch: w.control.epochs[i], seen: -1}
 	}
@@ -193,6 +199,9 @@ func (w *world) learn(c *toyController, i int) {
 	case t.leader < 0:
 		b.leader, b.follower, b.answer = nil, nil, nil
 	case b.follower == nil || b.follower.Epoch() != t.leaderEpoch || b.leaderID != t.leader:
+		if mutant.TruncateToWatermark {
+			b.log.truncate(b.watermark)
+		}
 		b.leader, b.leaderID, b.answer = nil, t.leader, nil
 		b.follower = NewFollower(t.leaderEpoch, false)
 	}
@@ -227,14 +236,13 @@ func (w *world) ask(i int) {
 }
 
 // serve answers a follower's question, as the fetch handler does. ok is false when nothing comes of it.
-func (w *world) serve(i int) (ok bool) {
-	q := w.brokers[i].fetch
+func (w *world) serve(i int, q *toyFetch) (ok bool) {
 	b := &w.brokers[q.to]
-	if !b.up || b.leader == nil || b.leader.Epoch() != q.epoch {
+	if !b.up || b.leader == nil || b.leader.Fence(q.epoch) != wire.ErrNone {
 		return false // the answer would have it wait
 	}
 	a := &toyAnswer{epoch: q.epoch, asked: q.at, answer: Answer{HighWatermark: b.watermark}}
-	c := compare(q.at, b.log.endOf)
+	c := Compare(q.at, b.log.endOf)
 	switch {
 	case c.Unknown, q.at.Offset > b.log.end():
 		a.answer = Answer{Code: wire.ErrOffsetOutOfRange, HighWatermark: -1}
@@ -255,9 +263,8 @@ func (w *world) serve(i int) (ok bool) {
 }
 
 // take does what an answer asks for.
-func (w *world) take(i int) {
+func (w *world) take(i int, a *toyAnswer) {
 	b := &w.brokers[i]
-	a := b.answer
 	action := b.follower.Answered(a.epoch, a.asked, a.answer, 0, b.log.end(), b.log.endOf)
 	switch action.Kind {
 	case Append:
@@ -266,12 +273,53 @@ func (w *world) take(i int) {
 		}
 		b.watermark = max(min(action.HighWatermark, b.log.end()), 0)
 	case Truncate:
+		if mutant.WatermarkBeforeTruncate {
+			b.watermark = min(a.answer.HighWatermark, b.log.end())
+			w.checkVisible(i)
+		}
 		w.truncate(i, action.Offset)
 	case Restart:
 		w.truncate(i, 0)
 	case Fail:
 		w.fail("a follower cannot follow: the answer does not fit")
 	}
+}
+
+// What is under way arrives, and is gone.
+
+func (w *world) serveNow(i int) bool {
+	q := w.brokers[i].fetch
+	w.brokers[i].fetch = nil
+	return w.serve(i, q)
+}
+
+func (w *world) takeNow(i int) bool {
+	a := w.brokers[i].answer
+	if w.brokers[i].answer = nil; a != nil {
+		w.take(i, a)
+	}
+	return a != nil
+}
+
+func (w *world) hearNow(i int) bool {
+	r := w.brokers[i].report
+	w.brokers[i].report = nil
+	return w.hear(i, r)
+}
+
+func (w *world) decideNow(c *toyController, i int) bool {
+	q := w.brokers[i].alter
+	w.brokers[i].alter = nil
+	w.decide(c, i, q)
+	return true
+}
+
+func (w *world) settleNow(c *toyController, i int) bool {
+	if w.brokers[i].altered == nil {
+		return false
+	}
+	w.settle(c, i)
+	return true
 }
 
 func (w *world) truncate(i int, to wire.Offset) {
@@ -290,8 +338,7 @@ func (w *world) tell(i int) {
 }
 
 // hear gives the leader a report.
-func (w *world) hear(i int) (ok bool) {
-	r := w.brokers[i].report
+func (w *world) hear(i int, r *toyReport) (ok bool) {
 	b := &w.brokers[r.to]
 	if !b.up || b.leader == nil {
 		return false
@@ -313,9 +360,8 @@ func (w *world) propose(i int) (ok bool) {
 }
 
 // decide has the controller answer a leader's wish.
-func (w *world) decide(c *toyController, i int) {
+func (w *world) decide(c *toyController, i int, q *toyAlter) {
 	b := &w.brokers[i]
-	q := b.alter
 	before := w.control
 	after, answer := c.alter(before, i, q.broker, q.proposal)
 	w.control = after
@@ -377,10 +423,20 @@ func (w *world) wait(i int) {
 	w.own(i)
 }
 
-// normalise moves times to the few that differ in what they lead to.
+// normalise moves times to the few that differ in what they lead to, and drops messages that can lead to nothing any more.
 func (w *world) normalise() {
 	for i := range w.brokers {
-		l := w.brokers[i].leader
+		b := &w.brokers[i]
+		if q := b.fetch; q != nil && !w.listens(int(q.to), q.epoch) {
+			b.fetch = nil
+		}
+		if r := b.report; r != nil && !w.listens(int(r.to), r.epoch) {
+			b.report = nil
+		}
+		if q := b.alter; q != nil && q.proposal.PartitionEpoch < w.control.partitionEpoch {
+			b.alter = nil
+		}
+		l := b.leader
 		if l == nil {
 			continue
 		}
@@ -388,6 +444,15 @@ func (w *world) normalise() {
 			f.caughtUp, f.reachAt = max(f.caughtUp, -tick), max(f.reachAt, -tick)
 		}
 	}
+}
+
+// listens reports whether a broker leads in an epoch, or may yet.
+func (w *world) listens(i int, epoch wire.LeaderEpoch) bool {
+	b := &w.brokers[i]
+	if mutant.UnfencedFetch {
+		return b.up
+	}
+	return b.leader != nil && b.leader.Epoch() == epoch || w.control.leader == int8(i) && w.control.leaderEpoch == epoch
 }
 
 // holds reports whether a log has all of the other.

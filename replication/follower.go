@@ -2,6 +2,7 @@ package replication
 
 import (
 	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/mutant"
 )
 
 // Position is where a follower fetches from: the end of its log, and the epoch of the record before.
@@ -150,6 +151,7 @@ func (f *Follower) diverged(a Answer, start, end wire.Offset, ends EpochEnds) Ac
 	to := a.DivergingEnd
 	epoch, ours := ends(a.DivergingEpoch)
 	switch {
+	case mutant.PlainEpochLookup:
 	case epoch == wire.NoLeaderEpoch: // nothing of ours is that old: all of it is another history
 		to = start
 	case epoch == a.DivergingEpoch:

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/mutant"
 )
 
 // Durability says which of a replica's marks counts.
@@ -22,7 +23,7 @@ type Marks struct {
 }
 
 func (m Marks) counted(d Durability) wire.Offset {
-	if d == Fsync {
+	if d == Fsync && !mutant.AckBeforeSync {
 		return min(m.Durable, m.End)
 	}
 	return m.End
@@ -130,6 +131,19 @@ func (l *Leader) follow(now time.Duration) {
 // Epoch returns the leader epoch.
 func (l *Leader) Epoch() wire.LeaderEpoch { return l.assigned.Epoch }
 
+// Fence returns ErrNone if a request meant for the leader of an epoch (NoLeaderEpoch: of any) is for this one (KIP-320).
+func (l *Leader) Fence(epoch wire.LeaderEpoch) wire.ErrorCode {
+	switch {
+	case epoch == wire.NoLeaderEpoch, mutant.UnfencedFetch:
+		return wire.ErrNone
+	case epoch < l.assigned.Epoch:
+		return wire.ErrFencedLeaderEpoch
+	case epoch > l.assigned.Epoch:
+		return wire.ErrUnknownLeaderEpoch
+	}
+	return wire.ErrNone
+}
+
 // EpochStart returns the offset of the first record of this leader epoch.
 func (l *Leader) EpochStart() wire.Offset { return l.epochStart }
 
@@ -177,10 +191,14 @@ func (l *Leader) Committed(now time.Duration, a Assignment) bool {
 
 // Refused notes that a proposal will certainly not come into force, and returns whether the watermark moved.
 func (l *Leader) Refused(now time.Duration, p Proposal) bool {
-	if p.LeaderEpoch != l.assigned.Epoch || p.PartitionEpoch != l.assigned.PartitionEpoch {
+	if p.LeaderEpoch != l.assigned.Epoch {
 		return false
 	}
-	l.proposed, l.askAgain = nil, now+refusedPause
+	l.askAgain = now + refusedPause
+	if p.PartitionEpoch != l.assigned.PartitionEpoch {
+		return false // the metadata has told it already, or what became of it
+	}
+	l.proposed = nil
 	return l.advance(now)
 }
 
@@ -250,7 +268,7 @@ func (l *Leader) lags(now time.Duration, f *progress) bool {
 // leave at once.
 func (l *Leader) joins(now time.Duration, id wire.BrokerID, f *progress) bool {
 	counted := f.marks.counted(l.durability)
-	return f.fetched && !l.lags(now, f) && counted >= l.highWatermark && counted >= l.epochStart && l.eligible(id, f.epoch)
+	return f.fetched && !l.lags(now, f) && counted >= l.highWatermark && (counted >= l.epochStart || mutant.NoEpochStart) && l.eligible(id, f.epoch)
 }
 
 // Propose returns the ISR to ask the controller for, or nil if the present one fits or an earlier question is open. What it
@@ -309,7 +327,7 @@ func (l *Leader) advance(now time.Duration) bool {
 		if counted >= low {
 			continue
 		}
-		if slices.Contains(l.assigned.InSync, id) || slices.Contains(l.proposed, id) || l.near(now, id, f) {
+		if slices.Contains(l.assigned.InSync, id) || slices.Contains(l.proposed, id) && !mutant.NoMaximalISR || l.near(now, id, f) {
 			low = counted
 		}
 	}

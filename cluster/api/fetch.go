@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kraftgo/kraftgo/cluster/listen"
+	"github.com/kraftgo/kraftgo/replication"
 	"github.com/kraftgo/kraftgo/replication/replica"
 	"github.com/kraftgo/kraftgo/storage"
 	"github.com/kraftgo/kraftgo/wire"
@@ -161,17 +162,14 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 	log := p.Log()
 	high := p.HighWatermark()
 	stable := log.LastStableOffset(high)
-	if t.LastEpoch != wire.NoLeaderEpoch {
-		epoch, end := log.EpochEndOffset(t.LastEpoch)
-		if epoch == wire.NoLeaderEpoch {
-			o.code = wire.ErrOffsetOutOfRange // an epoch that this log does not know yet: where it ended cannot be told
-			return
-		}
-		if epoch < t.LastEpoch || end < t.Offset {
-			o.diverging, o.divergeEpoch, o.divergeEnd = true, epoch, end
-			o.highWatermark, o.lastStable, o.logStart = high, stable, log.Start()
-			return
-		}
+	switch c := replication.Compare(replication.Position{Offset: t.Offset, LastEpoch: t.LastEpoch}, log.EpochEndOffset); {
+	case c.Unknown:
+		o.code = wire.ErrOffsetOutOfRange
+		return
+	case c.Diverges:
+		o.diverging, o.divergeEpoch, o.divergeEnd = true, c.Epoch, c.End
+		o.highWatermark, o.lastStable, o.logStart = high, stable, log.Start()
+		return
 	}
 	limit := high
 	switch {

@@ -6,6 +6,7 @@ import (
 	"github.com/kraftgo/kraftgo/replication"
 	"github.com/kraftgo/kraftgo/wire"
 	"github.com/kraftgo/kraftgo/wire/batch"
+	"github.com/kraftgo/kraftgo/wire/mutant"
 )
 
 // Follow makes the partition follow a leader in an epoch. inSync says that the metadata has it in the ISR.
@@ -21,6 +22,9 @@ func (p *Partition) Follow(leader wire.BrokerID, epoch wire.LeaderEpoch, inSync 
 	}
 	if same {
 		return
+	}
+	if mutant.TruncateToWatermark {
+		_, _ = p.log.Truncate(p.HighWatermark())
 	}
 	p.become(replication.NewFollower(epoch, p.log.Suspect() != ""), leader, wire.ErrNotLeaderOrFollower, false)
 }
@@ -66,6 +70,9 @@ func (p *Partition) Take(q Question, a replication.Answer, records []byte) (repl
 			p.env.Synced(p)
 		}
 	case replication.Truncate:
+		if mutant.WatermarkBeforeTruncate {
+			p.watermark.Store(int64(min(a.HighWatermark, p.log.End())))
+		}
 		if _, err := p.log.Truncate(action.Offset); err != nil {
 			return replication.Fail, err
 		}

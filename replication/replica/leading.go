@@ -10,7 +10,7 @@ import (
 func (p *Partition) Fetched(follower wire.BrokerID, epoch wire.BrokerEpoch, leaderEpoch wire.LeaderEpoch, offset wire.Offset) wire.ErrorCode {
 	p.mu.Lock()
 	l := p.mu.leader
-	if l == nil || l.Epoch() != leaderEpoch {
+	if l == nil || leaderEpoch == wire.NoLeaderEpoch || l.Fence(leaderEpoch) != wire.ErrNone {
 		p.mu.Unlock()
 		return wire.ErrNotLeaderOrFollower
 	}

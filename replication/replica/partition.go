@@ -265,14 +265,7 @@ func (p *Partition) servingLocked(epoch wire.LeaderEpoch) (wire.LeaderEpoch, wir
 	case p.mu.leader == nil:
 		return 0, wire.ErrNotLeaderOrFollower
 	}
-	mine := p.mu.leader.Epoch()
-	switch {
-	case epoch != wire.NoLeaderEpoch && epoch < mine:
-		return mine, wire.ErrFencedLeaderEpoch
-	case epoch != wire.NoLeaderEpoch && epoch > mine:
-		return mine, wire.ErrUnknownLeaderEpoch
-	}
-	return mine, wire.ErrNone
+	return p.mu.leader.Epoch(), p.mu.leader.Fence(epoch)
 }
 
 // Serving is serving for handlers that need no more of the partition.

@@ -1,0 +1,5 @@
+//go:build mutant_m1
+
+package mutant
+
+const active = 1

@@ -1,0 +1,5 @@
+//go:build mutant_m3
+
+package mutant
+
+const active = 3

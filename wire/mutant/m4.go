@@ -1,0 +1,5 @@
+//go:build mutant_m4
+
+package mutant
+
+const active = 4

@@ -1,0 +1,30 @@
+// Package mutant switches known mistakes on, to prove that the checks of the explorer (replication) and of the simulation
+// (cluster/sim) would find them. Each is a mistake that a replicated log has made before. All are constants that are false in
+// every build but one with the build tag of that mutant (mutant_m1 and so on), so that nothing of them is left in a binary.
+//
+// `just mutants` builds each, and tells which check caught it.
+package mutant
+
+// The mistakes. At most one is on.
+const (
+	// TruncateToWatermark has a new follower cut its log to its own high watermark, as Kafka did before KIP-101: what was
+	// acknowledged meanwhile, unheard by it, is cut too.
+	TruncateToWatermark = active == 1
+	// PlainEpochLookup asks only where the follower's last epoch ended at the leader, not for the largest epoch at or below it
+	// that both have (KIP-101 without KIP-279): logs stay apart after quick elections.
+	PlainEpochLookup = active == 2
+	// UnfencedFetch takes fetches of any leader epoch (before KIP-320).
+	UnfencedFetch = active == 3
+	// NoEpochStart lets followers into the ISR that do not have all from before the leader's epoch (KAFKA-7128).
+	NoEpochStart = active == 4
+	// WatermarkBeforeTruncate takes over the watermark from an answer that says that the logs part (KAFKA-14704).
+	WatermarkBeforeTruncate = active == 5
+	// NoMaximalISR forgets, for the watermark, the ISR that was asked for and may be in force (KIP-497).
+	NoMaximalISR = active == 6
+	// AckBeforeSync counts what is appended as if it were synced.
+	AckBeforeSync = active == 7
+	// DamageIsTorn takes every bad checksum for the torn end of a log that nobody relies on.
+	DamageIsTorn = active == 8
+	// DeleteOrphans removes replicas that the metadata, as far as it is known yet, does not have.
+	DeleteOrphans = active == 12
+)
