@@ -33,13 +33,20 @@ func (c *changes) begin(m *replica.Manager) error {
 	image := c.node.replica.Image()
 	// A replica whose topic is not in the metadata, or that is not assigned to this broker, was deleted or moved away while we
 	// were down: that is committed, and we have all that was committed before this broker registered, after which nothing of
-	// ours can have been added.
+	// ours can have been added. In a history that was recovered from what one node knew, nothing of this is certain.
+	remove := c.node.disk.Delete
+	if c.node.identity.SetAside {
+		remove = c.node.setAside
+	}
 	for _, r := range c.node.disk.Replicas() {
 		if t := image.TopicByID(r.TopicID); t == nil || int(r.Partition) >= len(t.Partitions) || !slices.Contains(t.Partitions[r.Partition].Replicas, c.node.identity.Broker) {
-			if err := c.node.disk.Delete(r.Key()); err != nil {
+			if err := remove(r.Key()); err != nil {
 				return err
 			}
 		}
+	}
+	if err := c.node.settledIn(); err != nil {
+		return err
 	}
 	var all []replica.Assignment
 	image.Topics(func(t *metadata.Topic) bool {

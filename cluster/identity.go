@@ -25,14 +25,18 @@ const formatVersion = 1
 
 // identity is meta.json.
 type identity struct {
-	Format     int               `json:"format"`
-	Cluster    string            `json:"cluster"`
-	Broker     wire.BrokerID     `json:"broker"`
-	Directory  string            `json:"directory"`
-	Generation uint64            `json:"generation"`
-	Founded    bool              `json:"founded"` // or joined: the directory is that of a member
-	Rack       *string           `json:"rack,omitempty"`
-	Addresses  map[string]string `json:"addresses"`
+	Format     int           `json:"format"`
+	Cluster    string        `json:"cluster"`
+	Broker     wire.BrokerID `json:"broker"`
+	Directory  string        `json:"directory"`
+	Generation uint64        `json:"generation"`
+	Founded    bool          `json:"founded"` // or joined: the directory is that of a member
+	Rack       *string       `json:"rack,omitempty"`
+	// Recovery names the history that the metadata is of (metadata.Recovery); "" for a cluster's first. SetAside says that this node
+	// has not started in it yet: what it holds of topics that it does not know there is kept, and not used.
+	Recovery  string            `json:"recovery,omitempty"`
+	SetAside  bool              `json:"setAside,omitempty"`
+	Addresses map[string]string `json:"addresses"`
 }
 
 // lockDirectory takes the directory for this process.
@@ -138,9 +142,5 @@ func writeDurably(name string, b []byte) (err error) {
 	if err := os.Rename(name+".new", name); err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return syncDirectory(filepath.Dir(name))
 }

@@ -86,9 +86,10 @@ type Node struct {
 	admin      *admin.Server
 	changes    *changes
 
-	failed chan error
-	once   sync.Once
-	ended  chan struct{} // closed when the disk need not be watched any more; nil: it was not
+	failed   chan error
+	once     sync.Once
+	starting atomic.Bool
+	ended    chan struct{} // closed when the disk need not be watched any more; nil: it was not
 }
 
 // startTimeout bounds each step of a start that waits for something.
@@ -112,13 +113,15 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	n.brokerID.Store(int32(wire.NoBroker))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	defer context.AfterFunc(ctx, n.cancel)()
+	n.starting.Store(true)
 	for _, step := range []func() error{n.openDirectory, n.bindSockets, n.openQuorum, n.joinGossip, n.openPartitions, n.register, n.openGroups, n.serve} {
 		if err := step(); err != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
-			return nil, errors.Join(err, n.Stop(ctx))
+			return nil, errors.Join(n.startFailed(err), n.Stop(ctx))
 		}
 	}
+	n.starting.Store(false)
 	return n, nil
 }
 
@@ -181,6 +184,9 @@ func (n *Node) openDirectory() (err error) {
 	}
 	if n.config.Join {
 		n.identity.Founded = true // a member's directory, though it has no broker id yet
+		if len(n.met) > 0 {
+			n.identity.Recovery = n.met[0].Recovery
+		}
 	}
 	if n.identity.Broker < 0 {
 		n.identity.Broker = id
@@ -416,11 +422,17 @@ func (n *Node) openQuorum() (err error) {
 	}
 	n.peers = newPeers(n)
 	n.internal = internal.Listen(n.internalSocket, n.internalOptions())
+	if err := n.checkHistory(); err != nil {
+		return errors.Join(err, store.Close())
+	}
 	n.quorum, err = quorum.Open(quorum.Options{
 		Dir: dir, ID: n.directory, Address: n.internalAddr, Bootstrap: n.config.Found, Replica: n.replica,
 		Streams: streams{n}, Resolve: n.peers.resolve, Reign: n.reign, Logger: n.log,
 	})
 	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	if err := n.checkHistory(); err != nil {
 		return errors.Join(err, store.Close())
 	}
 	n.controller = lifecycle.NewController(n.quorum)
@@ -492,7 +504,7 @@ func (n *Node) internalOptions() internal.Options {
 	return internal.Options{
 		Self: func() internal.Identity {
 			return internal.Identity{
-				Cluster: n.identity.Cluster, Directory: n.directory, Broker: wire.BrokerID(n.brokerID.Load()), Generation: int64(n.identity.Generation), Nonce: n.nonce,
+				Cluster: n.identity.Cluster, Directory: n.directory, Broker: wire.BrokerID(n.brokerID.Load()), Generation: int64(n.identity.Generation), Nonce: n.nonce, Recovery: n.identity.Recovery,
 			}
 		},
 		Secret: n.config.Secret, Check: n.checkPeer, Log: n.log,
@@ -500,8 +512,12 @@ func (n *Node) internalOptions() internal.Options {
 	}
 }
 
-// checkPeer refuses a node that runs from an older copy of a directory, or from a second one.
+// checkPeer refuses a node whose metadata is of another history, and one that runs from an older copy of a directory, or from a
+// second one.
 func (n *Node) checkPeer(peer internal.Identity) error {
+	if peer.Recovery != n.identity.Recovery {
+		return n.otherHistory(peer)
+	}
 	b := n.replica.Image().BrokerByDirectory(peer.Directory)
 	switch {
 	case b == nil:
@@ -525,7 +541,7 @@ func (n *Node) suspect(directory wire.UUID) {
 
 // joinGossip begins to look for the other nodes, and to be found.
 func (n *Node) joinGossip() error {
-	self := gossip.Member{Cluster: n.identity.Cluster, Directory: n.directory, Nonce: n.nonce, Internal: n.internalAddr, Gossip: n.gossipAddr}
+	self := gossip.Member{Cluster: n.identity.Cluster, Recovery: n.identity.Recovery, Directory: n.directory, Nonce: n.nonce, Internal: n.internalAddr, Gossip: n.gossipAddr}
 	n.describe(&self)
 	g, err := gossip.Start(gossip.Options{
 		TCP: n.gossipTCP, UDP: n.gossipUDP, Advertise: n.gossipAddr, Self: self, Secret: n.config.Secret, Seeds: n.config.Seeds,

@@ -66,6 +66,7 @@ const (
 	hashRequest       = 'q'
 	hashPending       = 'p'
 	hashPendingRecord = 'n'
+	hashRecovery      = 'g'
 )
 
 // hasher makes hashes of entries. Its buffer is used again from one to the next.
@@ -183,7 +184,7 @@ func (x *hasher) topicOf(m *Image, id wire.TopicID) Hash {
 func (p *Snapshot) recompute() Hash {
 	var x hasher
 	var h Hash
-	h = h.plus(x.pending(&p.pending))
+	h = h.plus(x.pending(&p.pending)).plus(x.recovery(p.image.recovery))
 	for _, r := range p.requests {
 		h = h.plus(x.request(r))
 	}

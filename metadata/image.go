@@ -15,6 +15,7 @@ type Image struct {
 	index     wire.Index
 	term      wire.Term
 	clusterID string
+	recovery  Recovery
 
 	brokers *btree.BTreeG[*BrokerInfo]
 	byName  *btree.BTreeG[*Topic]

@@ -50,6 +50,7 @@ func (p *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	body := wire.AppendString(wire.AppendInt16(nil, m.Level()), m.release, true)
 	body = wire.AppendInt64(body, int64(m.index))
 	body = wire.AppendInt64(body, int64(m.term))
+	body = wire.AppendUUID(wire.AppendInt32(body, m.recovery.Generation), m.recovery.ID)
 	body = AppendHash(body, m.hash)
 	body = appendRequests(body, p.requests)
 	body = appendPending(body, &p.pending)
@@ -117,6 +118,8 @@ func decodeSnapshot(body []byte) (*State, error) {
 		}
 	}
 	index, term := wire.Index(r.Int64()), wire.Term(r.Int64())
+	s.image.recovery = Recovery{r.Int32(), r.UUID()}
+	s.image.hash = s.image.hash.plus(s.hasher.recovery(s.image.recovery))
 	hash := ReadHash(&r)
 	s.readRequests(&r)
 	if err := s.readPending(&r); err != nil {

@@ -470,12 +470,14 @@ func (d *delegate) NotifyMerge(nodes []*memberlist.Node) error {
 // check keeps out who is not of our cluster.
 func (d *delegate) check(n *memberlist.Node) error {
 	m, err := decodeMember(n.Meta)
-	ours := d.self.Load().Cluster
-	if err == nil && m.Cluster == ours {
+	ours := d.self.Load()
+	switch {
+	case err == nil && m.Cluster != ours.Cluster:
+		err = fmt.Errorf("node %s is of cluster %s, this is cluster %s", n.Address(), m.Cluster, ours.Cluster)
+	case err == nil && m.Recovery != ours.Recovery:
+		err = fmt.Errorf("the metadata of node %s is of recovery %q of the cluster, that of this node of %q", n.Address(), m.Recovery, ours.Recovery)
+	case err == nil:
 		return nil
-	}
-	if err == nil {
-		err = fmt.Errorf("node %s is of cluster %s, this is cluster %s", n.Address(), m.Cluster, ours)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -381,7 +381,7 @@ func TestMemberRoundTrip(t *testing.T) {
 }
 
 func FuzzMember(f *testing.F) {
-	m := Member{Cluster: "c", Directory: wire.UUID{1}, Internal: "h:1"}
+	m := Member{Cluster: "c", Directory: wire.UUID{1}, Internal: "h:1", Recovery: "1-x"}
 	f.Add(m.appendTo(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decodeMember(b)

@@ -10,6 +10,7 @@ import (
 // Member is what a node tells the others of itself.
 type Member struct {
 	Cluster   string
+	Recovery  string // names the history that its metadata is of; "" for a cluster's first
 	Directory wire.UUID
 	Broker    wire.BrokerID // NoBroker: not registered yet
 	Nonce     uint64        // of this start
@@ -34,6 +35,7 @@ func (m *Member) name() string { return fmt.Sprintf("%s.%016x", m.Directory, m.N
 func (m *Member) appendTo(b []byte) []byte {
 	b = wire.AppendInt8(b, memberVersion)
 	b = wire.AppendString(b, m.Cluster, true)
+	b = wire.AppendString(b, m.Recovery, true)
 	b = wire.AppendUUID(b, m.Directory)
 	b = wire.AppendInt32(b, int32(m.Broker))
 	b = wire.AppendInt64(b, int64(m.Nonce))
@@ -48,7 +50,7 @@ func readMember(r *wire.Reader) (m Member) {
 	if v := r.Int8(); r.Err() == nil && v != memberVersion {
 		r.Fail("a member of version %d, this kraftgo knows %d", v, memberVersion)
 	}
-	m.Cluster, m.Directory = r.String(true), r.UUID()
+	m.Cluster, m.Recovery, m.Directory = r.String(true), r.String(true), r.UUID()
 	m.Broker, m.Nonce = wire.BrokerID(r.Int32()), uint64(r.Int64())
 	m.Internal, m.Gossip, m.Rack = r.String(true), r.String(true), r.String(true)
 	m.Leading, m.Voter = r.Bool(), r.Bool()

@@ -12,7 +12,7 @@ import (
 func clusterCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "cluster",
-		Usage: "show brokers, health and the metadata quorum; upgrade; print a token for a new node",
+		Usage: "show brokers, health and the metadata quorum; upgrade; recover; print a token for a new node",
 		Subcommands: []*cli.Command{
 			{
 				Name: "info", Usage: "show the cluster's id, controller and brokers", UsageText: "kraftgo cluster info [flags]",
@@ -39,6 +39,7 @@ func clusterCommand() *cli.Command {
 				Action:      clusterHealth,
 			},
 			upgradeCommand(),
+			recoverCommand(),
 			{
 				Name: "token", Usage: "print what a new node needs to join, in one word", UsageText: "kraftgo cluster token --data DIR [--seed HOST:PORT]",
 				Description: example("  kraftgo join --data ./n4 --token $(kraftgo cluster token --data ./n1)") + "\n\nThe directory is that of any node of the cluster, running or not. The token has the cluster's secret in it.",

@@ -21,6 +21,8 @@
 //   - a member has moved: it is dialled where [Options.Resolve] says it is;
 //   - somebody else answers at a member's address: the streams refuse, since a server id is part of every address;
 //   - this node was never taken into a quorum, or was removed from it: raft sits still, and [Quorum.Follows] is false;
+//   - a majority of the voters is lost for good: nothing is decided any more, until an operator makes the quorum anew from what one
+//     node has ([ReadRemains], [WriteRecovered]), in a history whose indexes, terms and epochs are above all of the lost one;
 //   - we are the only voter: there is nobody to wait for, so we stand for election at once instead of after a timeout.
 //
 // Traps of raft v1.8.0 that are avoided here: MaxRPCsInFlight is 1, since pipelining wedges a follower after one failed

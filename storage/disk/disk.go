@@ -451,6 +451,17 @@ func (d *Disk) writeManifestLocked(lines []byte) error {
 // Delete removes a replica for good. Its files go a little later. The caller has seen the committed record that deletes
 // the topic id, or moves the replica away.
 func (d *Disk) Delete(key wire.TopicIDPartition) error {
+	return d.remove(key, deletedName, d.keeping.discard)
+}
+
+// SetAside takes a replica out of use and keeps its files, under a name of which nothing here takes notice: nobody knows what it is any
+// more, and it may be all that is left.
+func (d *Disk) SetAside(key wire.TopicIDPartition) error {
+	return d.remove(key, func(r Replica) string { return uniqueName(r, asideSuffix) }, func(string) {})
+}
+
+// remove takes a replica out under another name, and lets then have what is left.
+func (d *Disk) remove(key wire.TopicIDPartition, name func(Replica) string, then func(dir string)) error {
 	d.mu.Lock()
 	r := d.mu.replicas[key]
 	delete(d.mu.replicas, key)
@@ -462,25 +473,30 @@ func (d *Disk) Delete(key wire.TopicIDPartition) error {
 	fsys, dir := d.options.FS, d.options.Dir
 	from := dir + "/" + r.DirName()
 	if _, err := fsys.Stat(from); err == nil {
-		to := dir + "/" + deletedName(r.Replica)
+		to := dir + "/" + name(r.Replica)
 		if err := fsys.Rename(from, to); err != nil {
 			d.offline(err)
-			return fmt.Errorf("delete %s: %w", from, err)
+			return fmt.Errorf("rename %s: %w", from, err)
 		}
 		if err := fsys.SyncDir(dir); err != nil {
 			d.offline(err)
-			return fmt.Errorf("delete %s: %w", from, err)
+			return fmt.Errorf("rename %s: %w", from, err)
 		}
-		defer d.keeping.discard(to)
+		defer then(to)
 	}
 	return d.change(removeLine(key), func() { delete(d.manifest.entries, key) })
 }
 
-// deletedName is a directory name that says that the replica is being removed. It fits into 255 bytes.
-func deletedName(r Replica) string {
+const asideSuffix = "-aside"
+
+// deletedName is a directory name that says that the replica is being removed.
+func deletedName(r Replica) string { return uniqueName(r, "-delete") }
+
+// uniqueName is a directory name that nothing else has. It fits into 255 bytes.
+func uniqueName(r Replica, suffix string) string {
 	var unique [16]byte
 	_, _ = rand.Read(unique[:]) // never fails
-	suffix := "." + hex.EncodeToString(unique[:]) + "-delete"
+	suffix = "." + hex.EncodeToString(unique[:]) + suffix
 	name := r.DirName()
 	return name[:min(len(name), 255-len(suffix))] + suffix
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -431,6 +432,47 @@ func TestManyEmptyReplicasAreCheap(t *testing.T) {
 	d, r := mustOpen(t, Options{Dir: dir})
 	if len(r.Replicas) != n || len(d.Replicas()) != n || !r.Clean {
 		t.Fatalf("%d replicas", len(r.Replicas))
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A replica that is set aside is out of use, now and after a restart, and all its files are there.
+func TestSetAsideKeepsTheFiles(t *testing.T) {
+	fs := newFS(t)
+	d, _ := mustOpen(t, options(fs))
+	if err := d.Add(first, second); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, d, first, 2)
+	if err := d.SetAside(first.Key()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.SetAside(first.Key()); !errors.Is(err, ErrUnknownReplica) {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if d.Log(first.Key()) != nil || d.Log(second.Key()) == nil {
+			t.Fatalf("%v", d.Replicas())
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		names, err := fs.List("/d")
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := slices.IndexFunc(names, func(n string) bool {
+			return strings.HasPrefix(n, first.DirName()+".") && strings.HasSuffix(n, "-aside")
+		})
+		if kept < 0 {
+			t.Fatalf("%v", names)
+		}
+		if files, err := fs.List("/d/" + names[kept]); err != nil || !slices.ContainsFunc(files, func(n string) bool { return strings.HasSuffix(n, ".log") }) {
+			t.Fatalf("%v, %v", files, err)
+		}
+		d, _ = mustOpen(t, options(fs))
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)

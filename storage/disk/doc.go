@@ -13,6 +13,7 @@
 //	log-start-offset-checkpoint        as Kafka's
 //	<topic>-<partition>/               a log
 //	<topic>-<partition>.<uuid>-delete/ a log that is being removed
+//	<topic>-<partition>.<uuid>-aside/  a log that nobody knows any more ([Disk.SetAside])
 //
 // # Who may call what
 //
