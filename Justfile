@@ -35,6 +35,10 @@ model CHECKS="5000":
 explore RUN="full":
     KRAFTGO_EXPLORE={{RUN}} go test -tags explore ./replication -run Explore -v -timeout 60m
 
+# the metadata plane (raft, feed, gossip, heartbeats, fencing) of whole clusters under random faults, in simulated time: SEEDS runs
+sim-metadata SEEDS="2000" FIRST="0":
+    GOGC=400 SIM_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} go test ./cluster -run SimulatedMetadata -v -timeout 60m
+
 # every fuzz target for a time
 fuzz TIME="60s":
     .ci/fuzz {{TIME}}

@@ -79,6 +79,9 @@ func (c *changes) assignment(list []replica.Assignment, t *metadata.Topic, i wir
 func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.node.world.applied != nil {
+		c.node.world.applied(image)
+	}
 	m := c.manager()
 	if m == nil {
 		return // begin takes the image as a whole

@@ -86,10 +86,19 @@ type Node struct {
 	admin      *admin.Server
 	changes    *changes
 
+	world    world
 	failed   chan error
 	once     sync.Once
 	starting atomic.Bool
 	ended    chan struct{} // closed when the disk need not be watched any more; nil: it was not
+}
+
+// world is what a simulation puts in the place of the network and of the disk of the metadata; zero: the real ones.
+type world struct {
+	dial    func(ctx context.Context, address string) (net.Conn, error)
+	tune    func(*quorum.Options)
+	applied func(*metadata.Image) // sees every image that this node comes to
+	reigns  func(wire.Term)       // is told when this node begins to decide
 }
 
 // startTimeout bounds each step of a start that waits for something.
@@ -237,7 +246,7 @@ func (n *Node) hello() (cluster string, err error) {
 		var faults []error
 		for _, seed := range n.config.Seeds {
 			ctx, cancel := context.WithTimeout(n.ctx, 3*time.Second)
-			answer, err := gossip.Hello(ctx, seed, n.config.Secret)
+			answer, err := gossip.Hello(ctx, n.world.dial, seed, n.config.Secret)
 			cancel()
 			if err == nil {
 				if n.config.Expect != "" && answer.Cluster != n.config.Expect {
@@ -425,10 +434,14 @@ func (n *Node) openQuorum() (err error) {
 	if err := n.checkHistory(); err != nil {
 		return errors.Join(err, store.Close())
 	}
-	n.quorum, err = quorum.Open(quorum.Options{
+	o := quorum.Options{
 		Dir: dir, ID: n.directory, Address: n.internalAddr, Bootstrap: n.config.Found, Replica: n.replica,
 		Streams: streams{n}, Resolve: n.peers.resolve, Reign: n.reign, Logger: n.log,
-	})
+	}
+	if n.world.tune != nil {
+		n.world.tune(&o)
+	}
+	n.quorum, err = quorum.Open(o)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -474,6 +487,9 @@ func (n *Node) found() error {
 // reign is told when this node becomes the controller, and when it is not any more.
 func (n *Node) reign(term wire.Term) {
 	<-n.opened
+	if term != 0 && n.world.reigns != nil {
+		n.world.reigns(term)
+	}
 	n.leader.Reign(term)
 	n.puller.Poke() // who leads need not pull, and who does not any more must
 	if term != 0 {
@@ -507,7 +523,7 @@ func (n *Node) internalOptions() internal.Options {
 				Cluster: n.identity.Cluster, Directory: n.directory, Broker: wire.BrokerID(n.brokerID.Load()), Generation: int64(n.identity.Generation), Nonce: n.nonce, Recovery: n.identity.Recovery,
 			}
 		},
-		Secret: n.config.Secret, Check: n.checkPeer, Log: n.log,
+		Secret: n.config.Secret, Check: n.checkPeer, Log: n.log, Dial: n.world.dial,
 		OnClosed: func(peer internal.Identity) { n.suspect(peer.Directory) },
 	}
 }
@@ -545,7 +561,7 @@ func (n *Node) joinGossip() error {
 	n.describe(&self)
 	g, err := gossip.Start(gossip.Options{
 		TCP: n.gossipTCP, UDP: n.gossipUDP, Advertise: n.gossipAddr, Self: self, Secret: n.config.Secret, Seeds: n.config.Seeds,
-		PeersFile: filepath.Join(n.config.Data, "peers.json"), Log: n.log,
+		PeersFile: filepath.Join(n.config.Data, "peers.json"), Log: n.log, Dial: n.world.dial,
 		OnChange: func() { n.puller.Poke() },
 		OnGone:   func(m gossip.Member) { n.suspect(m.Directory) },
 	})

@@ -35,10 +35,21 @@ type Options struct {
 	// OnGone is called for an incarnation that left or does not answer any more: a hint.
 	OnGone func(Member)
 	Log    *slog.Logger  // [discard]
+	Dial   Dialer        // [TCP]
 	Rejoin time.Duration // between attempts to reach one peer that is absent [15 s]
 	Forget time.Duration // after which an absent peer is not tried any more [24 h]
 
 	quick bool // of tests: memberlist forgets within a second
+}
+
+// Dialer connects to another node; nil: over TCP.
+type Dialer func(ctx context.Context, address string) (net.Conn, error)
+
+func (d Dialer) dial(ctx context.Context, address string) (net.Conn, error) {
+	if d == nil {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	}
+	return d(ctx, address)
 }
 
 // Gossip is this node's part.
@@ -93,7 +104,7 @@ func Start(o Options) (*Gossip, error) {
 	}
 	g.self.Store(&o.Self)
 	g.readPeers()
-	g.trans = newTransport(o.TCP, o.UDP, o.Advertise, g.serveHello)
+	g.trans = newTransport(&o, g.serveHello)
 	host, port, err := hostPort(o.Advertise)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("gossip address %s: %w", o.Advertise, err), g.trans.Shutdown())

@@ -256,11 +256,11 @@ func TestHello(t *testing.T) {
 	more := start(t, 2, 1, seeded(plain))
 	until(t, "both there", func() bool { return plain.sees(1, 2) && more.sees(1, 2) })
 	locked := start(t, 3, 1, secret("a secret that all know"))
-	answer, err := Hello(t.Context(), plain.address(), nil)
+	answer, err := Hello(t.Context(), nil, plain.address(), nil)
 	if err != nil || answer.Cluster != "c1" || len(answer.Members) != 2 || answer.Members[0].Directory != (wire.UUID{1}) {
 		t.Fatalf("%+v, %v", answer, err)
 	}
-	if answer, err = Hello(t.Context(), locked.address(), []byte("a secret that all know")); err != nil || answer.Members[0].Internal != "h:1" {
+	if answer, err = Hello(t.Context(), nil, locked.address(), []byte("a secret that all know")); err != nil || answer.Members[0].Internal != "h:1" {
 		t.Fatalf("%+v, %v", answer, err)
 	}
 	other := func(reply string) string {
@@ -297,14 +297,14 @@ func TestHello(t *testing.T) {
 		"nobody":               {"127.0.0.1:1", "", nil, "connection refused", false},
 		"no port":              {"localhost", "", nil, "a seed is HOST:PORT", false},
 	} {
-		_, err := Hello(t.Context(), c.seed, []byte(c.secret))
+		_, err := Hello(t.Context(), nil, c.seed, []byte(c.secret))
 		if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.seed) || Permanent(err) != c.permanent {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Hello(ctx, plain.address(), nil); err == nil {
+	if _, err := Hello(ctx, nil, plain.address(), nil); err == nil {
 		t.Error("a hello went on after it was cancelled")
 	}
 }
@@ -344,7 +344,7 @@ func TestHostileBytes(t *testing.T) {
 		}
 	}
 	b := start(t, 2, 1, nil)
-	until(t, "a hello is answered", func() bool { _, err := Hello(t.Context(), a.address(), nil); return err == nil })
+	until(t, "a hello is answered", func() bool { _, err := Hello(t.Context(), nil, a.address(), nil); return err == nil })
 	if _, err := b.list.Join([]string{a.address()}); err != nil {
 		t.Fatal(err)
 	}

@@ -79,12 +79,12 @@ func derived(secret []byte, use string) []byte {
 }
 
 // Hello asks a seed which cluster it is of. The error says what to do about it.
-func Hello(ctx context.Context, seed string, secret []byte) (HelloAnswer, error) {
+func Hello(ctx context.Context, dial Dialer, seed string, secret []byte) (HelloAnswer, error) {
 	fail := func(err error) (HelloAnswer, error) { return HelloAnswer{}, fmt.Errorf("seed %s: %w", seed, err) }
 	if _, _, err := hostPort(seed); err != nil {
 		return fail(fmt.Errorf("a seed is HOST:PORT: %w", err))
 	}
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", seed)
+	c, err := dial.dial(ctx, seed)
 	if err != nil {
 		return fail(err)
 	}

@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -17,6 +18,7 @@ type transport struct {
 	tcp       net.Listener
 	udp       net.PacketConn
 	advertise string
+	dialer    Dialer
 	hello     func(net.Conn) // serves a newcomer, whose first byte was read
 
 	packets chan *memberlist.Packet
@@ -37,9 +39,9 @@ const (
 	maxDatagram = 64 << 10
 )
 
-func newTransport(tcp net.Listener, udp net.PacketConn, advertise string, hello func(net.Conn)) *transport {
+func newTransport(o *Options, hello func(net.Conn)) *transport {
 	t := &transport{
-		tcp: tcp, udp: udp, advertise: advertise, hello: hello, packets: make(chan *memberlist.Packet, 256), streams: make(chan net.Conn),
+		tcp: o.TCP, udp: o.UDP, advertise: o.Advertise, dialer: o.Dial, hello: hello, packets: make(chan *memberlist.Packet, 256), streams: make(chan net.Conn),
 		stop: make(chan struct{}), hellos: make(chan struct{}, maxUndecided),
 	}
 	t.running.Add(2)
@@ -192,7 +194,9 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	if t.cut.Load() {
 		return nil, errCut
 	}
-	return net.DialTimeout("tcp", addr, timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return t.dialer.dial(ctx, addr)
 }
 
 // WriteToAddress implements [memberlist.NodeAwareTransport].

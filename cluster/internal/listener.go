@@ -15,7 +15,8 @@ import (
 // Options says how brokers speak to each other. The zero value of a field takes the default in brackets.
 type Options struct {
 	Self   func() Identity
-	Secret []byte // nil: nobody proves anything; for loopback only
+	Secret []byte                                                      // nil: nobody proves anything; for loopback only
+	Dial   func(ctx context.Context, address string) (net.Conn, error) // [TCP]
 	// Check refuses a peer that has proved itself; its message reaches the other side.
 	Check func(peer Identity) error
 	// OnClosed is called when the last stream of calls from a peer's incarnation has closed: a hint that it died.
@@ -34,6 +35,11 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxConnections, 4096)
 	def(&o.MaxStrangers, 256)
 	def(&o.MaxCalls, 128)
+	if o.Dial == nil {
+		o.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext(ctx, "tcp", address)
+		}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -76,7 +82,7 @@ func Dial(ctx context.Context, o Options, address string, k Kind, expect wire.UU
 	o = o.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, o.Handshake)
 	defer cancel()
-	c, err := (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext(ctx, "tcp", address)
+	c, err := o.Dial(ctx, address)
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,8 @@ import (
 // ErrDiskHangs is the result of a write to the metadata log that did not end in time.
 var ErrDiskHangs = errors.New("the disk of the metadata log does not answer")
 
-// durableStore is what raft keeps its log and its vote in.
-type durableStore interface {
+// Store is what raft keeps its log and its vote in.
+type Store interface {
 	raft.LogStore
 	raft.StableStore
 }
@@ -25,7 +25,7 @@ type durableStore interface {
 // A write that was given up may still come to its end. That is as if the node had crashed after it: entries nobody was
 // told of, which the next leader keeps or overwrites.
 type guardedStore struct {
-	durableStore
+	Store
 	deadline time.Duration
 	log      *slog.Logger
 	work     chan guardedWrite
@@ -38,8 +38,8 @@ type guardedWrite struct {
 	done chan error
 }
 
-func guard(s durableStore, deadline time.Duration, log *slog.Logger) *guardedStore {
-	g := &guardedStore{durableStore: s, deadline: deadline, log: log, work: make(chan guardedWrite), ended: make(chan struct{})}
+func guard(s Store, deadline time.Duration, log *slog.Logger) *guardedStore {
+	g := &guardedStore{Store: s, deadline: deadline, log: log, work: make(chan guardedWrite), ended: make(chan struct{})}
 	go func() {
 		defer close(g.ended)
 		for w := range g.work {
@@ -87,15 +87,15 @@ func (g *guardedStore) close() error {
 
 // StoreLog implements raft.LogStore.
 func (g *guardedStore) StoreLog(l *raft.Log) error {
-	return g.write(func() error { return g.durableStore.StoreLog(l) })
+	return g.write(func() error { return g.Store.StoreLog(l) })
 }
 
 // StoreLogs implements raft.LogStore.
 func (g *guardedStore) StoreLogs(l []*raft.Log) error {
-	return g.write(func() error { return g.durableStore.StoreLogs(l) })
+	return g.write(func() error { return g.Store.StoreLogs(l) })
 }
 
 // DeleteRange implements raft.LogStore.
 func (g *guardedStore) DeleteRange(from, to uint64) error {
-	return g.write(func() error { return g.durableStore.DeleteRange(from, to) })
+	return g.write(func() error { return g.Store.DeleteRange(from, to) })
 }

@@ -91,7 +91,7 @@ func (h *host) Dial(ctx context.Context, address string, _ wire.UUID) (net.Conn,
 
 // flakyStore can be made to hang or to fail.
 type flakyStore struct {
-	durableStore
+	Store
 	hang  atomic.Pointer[chan struct{}]
 	fails atomic.Int64
 }
@@ -100,7 +100,7 @@ func (f *flakyStore) SetUint64(key []byte, value uint64) error {
 	if hang := f.hang.Load(); hang != nil {
 		<-*hang
 	}
-	return f.durableStore.SetUint64(key, value)
+	return f.Store.SetUint64(key, value)
 }
 
 func (f *flakyStore) StoreLogs(l []*raft.Log) error {
@@ -110,7 +110,7 @@ func (f *flakyStore) StoreLogs(l []*raft.Log) error {
 	if f.fails.Add(-1) >= 0 {
 		return errors.New("injected")
 	}
-	return f.durableStore.StoreLogs(l)
+	return f.Store.StoreLogs(l)
 }
 
 // voter is a member under test.
@@ -133,7 +133,7 @@ func three(t *testing.T) (*network, []*voter) {
 		q, err := Open(Options{
 			Dir: t.TempDir(), ID: v.id, Address: v.addr, Bootstrap: i == 0, Replica: replica, Streams: n.at(v.addr),
 			Election: 200 * time.Millisecond, WriteDeadline: 500 * time.Millisecond,
-			wrap: func(s durableStore) durableStore { v.store.durableStore = s; return v.store },
+			wrap: func(s Store) Store { v.store.Store = s; return v.store },
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -49,16 +50,21 @@ type Options struct {
 	Election          time.Duration // without a word of the leader before an election begins [750 ms]
 	WriteDeadline     time.Duration // of a write to the log; later the disk counts as failed [5 s]
 	SnapshotThreshold uint64        // log entries between snapshots [8192]
+	SnapshotInterval  time.Duration // between two looks whether one is due [120 s]
 	TrailingLogs      uint64        // log entries kept behind a snapshot [10240]
 
-	wrap func(durableStore) durableStore // of tests, which make the store fail
+	// Store and Snapshots are of simulations: nil is what stands in Dir. Close does not close them.
+	Store     Store
+	Snapshots raft.SnapshotStore
+
+	wrap func(Store) Store // of tests, which make the store fail
 }
 
 // Quorum is this node's part in the metadata quorum. A node that no quorum has taken in has one too, which sits still.
 type Quorum struct {
 	opts    Options
 	raft    *raft.Raft
-	store   *raftboltdb.BoltStore
+	store   io.Closer
 	guarded *guardedStore
 	trans   *transport
 	stop    chan struct{}
@@ -85,21 +91,12 @@ func Open(opts Options) (*Quorum, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	store, err := raftboltdb.New(raftboltdb.Options{
-		Path: filepath.Join(opts.Dir, "raft.db"),
-		BoltOptions: &bolt.Options{
-			NoFreelistSync: true, FreelistType: bolt.FreelistMapType, Timeout: time.Second,
-		},
-	})
+	inner, store, err := openStore(&opts)
 	if err != nil {
-		if errors.Is(err, bolterrors.ErrTimeout) || err.Error() == "timeout" {
-			return nil, fmt.Errorf("%w: %s", ErrLocked, opts.Dir)
-		}
-		return nil, fmt.Errorf("open metadata log in %s: %w", opts.Dir, err)
+		return nil, err
 	}
-	var inner durableStore = store
 	if opts.wrap != nil {
-		inner = opts.wrap(store)
+		inner = opts.wrap(inner)
 	}
 	q := &Quorum{opts: opts, store: store, guarded: guard(inner, opts.WriteDeadline, opts.Logger), stop: make(chan struct{}), stopped: make(chan struct{})}
 	q.mu.changed = make(chan struct{})
@@ -110,11 +107,41 @@ func Open(opts Options) (*Quorum, error) {
 	return q, nil
 }
 
+func openStore(o *Options) (Store, io.Closer, error) {
+	if o.Store != nil {
+		return o.Store, io.NopCloser(nil), nil
+	}
+	store, err := raftboltdb.New(raftboltdb.Options{
+		Path: filepath.Join(o.Dir, "raft.db"),
+		BoltOptions: &bolt.Options{
+			NoFreelistSync: true, FreelistType: bolt.FreelistMapType, Timeout: time.Second,
+		},
+	})
+	switch {
+	case err == nil:
+		return store, store, nil
+	case errors.Is(err, bolterrors.ErrTimeout), err.Error() == "timeout":
+		return nil, nil, fmt.Errorf("%w: %s", ErrLocked, o.Dir)
+	}
+	return nil, nil, fmt.Errorf("open metadata log in %s: %w", o.Dir, err)
+}
+
+func openSnapshots(o *Options, logger hclog.Logger) (raft.SnapshotStore, error) {
+	if o.Snapshots != nil {
+		return o.Snapshots, nil
+	}
+	s, err := raft.NewFileSnapshotStoreWithLogger(o.Dir, 2, logger)
+	if err != nil {
+		return nil, fmt.Errorf("open metadata snapshots in %s: %w", o.Dir, err)
+	}
+	return s, nil
+}
+
 func (q *Quorum) startRaft() error {
 	logger := hclog.New(&hclog.LoggerOptions{Name: "raft", Level: hclog.Warn, Output: &slogWriter{log: q.opts.Logger, said: map[string]time.Time{}}, DisableTime: true})
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(q.opts.Dir, 2, logger)
+	snapshots, err := openSnapshots(&q.opts, logger)
 	if err != nil {
-		return fmt.Errorf("open metadata snapshots in %s: %w", q.opts.Dir, err)
+		return err
 	}
 	cached, err := raft.NewLogCache(512, q.guarded)
 	if err != nil {
@@ -135,6 +162,9 @@ func (q *Quorum) startRaft() error {
 	cfg.MaxAppendEntries = 256
 	if q.opts.SnapshotThreshold > 0 {
 		cfg.SnapshotThreshold = q.opts.SnapshotThreshold
+	}
+	if q.opts.SnapshotInterval > 0 {
+		cfg.SnapshotInterval = q.opts.SnapshotInterval
 	}
 	if q.opts.TrailingLogs > 0 {
 		cfg.TrailingLogs = q.opts.TrailingLogs
