@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,6 +62,54 @@ func (s *simStore) lets() {
 	}
 }
 
+// simSnapshots keeps the newest snapshot that was written to its end, as files do that are renamed then; raft's own store in memory
+// has one from its beginning on.
+type simSnapshots struct {
+	mu     sync.Mutex // a leaf
+	newest *simSnapshot
+}
+
+type simSnapshot struct {
+	bytes.Buffer
+	store *simSnapshots
+	meta  raft.SnapshotMeta
+}
+
+func (s *simSnapshots) Create(version raft.SnapshotVersion, index, term uint64, c raft.Configuration, at uint64, _ raft.Transport) (raft.SnapshotSink, error) {
+	return &simSnapshot{store: s, meta: raft.SnapshotMeta{Version: version, ID: fmt.Sprintf("%d-%d", term, index), Index: index, Term: term, Configuration: c, ConfigurationIndex: at}}, nil
+}
+
+func (s *simSnapshots) List() ([]*raft.SnapshotMeta, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == nil {
+		return nil, nil
+	}
+	meta := s.newest.meta
+	return []*raft.SnapshotMeta{&meta}, nil
+}
+
+func (s *simSnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == nil || s.newest.meta.ID != id {
+		return nil, nil, fmt.Errorf("no snapshot %s", id)
+	}
+	meta := s.newest.meta
+	return &meta, io.NopCloser(bytes.NewReader(s.newest.Bytes())), nil
+}
+
+func (s *simSnapshot) ID() string    { return s.meta.ID }
+func (s *simSnapshot) Cancel() error { return nil }
+
+func (s *simSnapshot) Close() error {
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	s.meta.Size = int64(s.Len())
+	s.store.newest = s
+	return nil
+}
+
 // simNode is a node of a simulation: all that [Node] has for the metadata, and no partitions. It outlives its processes.
 type simNode struct {
 	s         *simulation
@@ -66,7 +117,7 @@ type simNode struct {
 	host      string
 	dir       string
 	store     *simStore
-	snapshots *raft.InmemSnapshotStore
+	snapshots *simSnapshots
 	fs        *vfs.Mem
 
 	process atomic.Pointer[Node] // nil: none runs
@@ -85,7 +136,7 @@ func (x *simNode) wipe() {
 	if err != nil {
 		x.s.t.Fatal(err)
 	}
-	x.dir, x.store, x.snapshots, x.fs = filepath.Join(dir, "data"), &simStore{InmemStore: raft.NewInmemStore()}, raft.NewInmemSnapshotStore(), vfs.NewMem()
+	x.dir, x.store, x.snapshots, x.fs = filepath.Join(dir, "data"), &simStore{InmemStore: raft.NewInmemStore()}, &simSnapshots{}, vfs.NewMem()
 	if err := x.fs.Mkdir("/logs"); err != nil {
 		x.s.t.Fatal(err)
 	}

@@ -51,26 +51,34 @@ func (a *arena) must(words ...string) {
 // newArena makes the networks and disks, and founds the cluster.
 func newArena(t *testing.T, seed uint64) *arena {
 	t.Helper()
-	pid := os.Getpid()
-	a := &arena{t: t, name: fmt.Sprintf("kg%d", pid%100000), network: fmt.Sprintf("10.77.%d", pid%250), random: rand.New(rand.NewPCG(seed, 1)), landed: map[string]int{}}
-	a.must("ip", "link", "add", a.name, "type", "bridge")
-	t.Cleanup(func() { _ = sh("ip", "link", "del", a.name) })
-	a.must("ip", "addr", "add", a.network+".254/24", "dev", a.name)
-	a.must("ip", "link", "set", a.name, "up")
-	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte("c2VjcmV0IG9mIGEgdGVzdCBjbHVzdGVyLCAzMiBieXRlcw==\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	a, secret := newBridge(t, seed)
 	for i := 1; i <= 3; i++ {
 		a.addNode(i, secret)
 	}
 	return a
 }
 
+// newBridge makes what the nodes' networks are connected to, and the file with the secret of their cluster.
+func newBridge(t *testing.T, seed uint64) (a *arena, secret string) {
+	t.Helper()
+	pid := os.Getpid()
+	a = &arena{t: t, name: fmt.Sprintf("kg%d", pid%100000), network: fmt.Sprintf("10.77.%d", pid%250), random: rand.New(rand.NewPCG(seed, 1)), landed: map[string]int{}}
+	a.must("ip", "link", "add", a.name, "type", "bridge")
+	t.Cleanup(func() { _ = sh("ip", "link", "del", a.name) })
+	a.must("ip", "addr", "add", a.network+".254/24", "dev", a.name)
+	a.must("ip", "link", "set", a.name, "up")
+	secret = filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("c2VjcmV0IG9mIGEgdGVzdCBjbHVzdGVyLCAzMiBieXRlcw==\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return a, secret
+}
+
 func (a *arena) space(i int) string   { return fmt.Sprintf("%s-%d", a.name, i) }
 func (a *arena) address(i int) string { return fmt.Sprintf("%s.%d", a.network, i) }
 
-func (a *arena) addNode(i int, secret string) {
+// connect makes a node's network.
+func (a *arena) connect(i int) {
 	t, space, link := a.t, a.space(i), fmt.Sprintf("%sv%d", a.name, i)
 	a.must("ip", "netns", "add", space)
 	t.Cleanup(func() { _ = sh("ip", "netns", "del", space) })
@@ -79,6 +87,11 @@ func (a *arena) addNode(i int, secret string) {
 	a.must("ip", "-n", space, "addr", "add", a.address(i)+"/24", "dev", "eth0")
 	a.must("ip", "-n", space, "link", "set", "eth0", "up")
 	a.must("ip", "-n", space, "link", "set", "lo", "up")
+}
+
+func (a *arena) addNode(i int, secret string) {
+	t := a.t
+	a.connect(i)
 	dir := t.TempDir()
 	image, mount := filepath.Join(dir, "disk"), filepath.Join(dir, "mnt")
 	a.must("truncate", "-s", "1G", image)
@@ -88,7 +101,7 @@ func (a *arena) addNode(i int, secret string) {
 	t.Cleanup(func() { _ = sh("umount", mount) })
 	a.mounts, a.images = append(a.mounts, mount), append(a.images, image)
 	// Not ip netns exec: that takes a copy of all mounts along, which keeps a disk busy that has lost its power.
-	p := &process{t: t, dir: filepath.Join(mount, "data"), prefix: []string{"nsenter", "--net=/run/netns/" + space}, args: []string{"--secret-file", secret, "--set", "min.insync.replicas=2"}}
+	p := &process{t: t, dir: filepath.Join(mount, "data"), prefix: []string{"nsenter", "--net=/run/netns/" + a.space(i)}, args: []string{"--secret-file", secret, "--set", "min.insync.replicas=2"}}
 	at := func(port int) string { return fmt.Sprintf("%s:%d", a.address(i), port) }
 	words := []string{"--client", at(9092), "--internal", at(9093), "--gossip", at(9094), "--admin", "127.0.0.1:9644"}
 	if i == 1 {
