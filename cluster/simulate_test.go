@@ -484,16 +484,16 @@ func (s *simulation) storm(lasts time.Duration, kinds ...string) {
 }
 
 var simFamilies = []simFamily{
-	{"processes end", 5, func(s *simulation) { s.storm(60*time.Second, "kill", "stop") }, 5},
-	{"networks break", 5, func(s *simulation) { s.storm(60*time.Second, "isolate", "halves", "one way") }, 5},
-	{"disks fail", 3, func(s *simulation) { s.storm(60*time.Second, "hung disk", "failing disk", "kill") }, 5},
+	{"processes end", 5, func(s *simulation) { s.storm(60*time.Second, "kill", "stop") }, 3},
+	{"networks break", 5, func(s *simulation) { s.storm(60*time.Second, "isolate", "halves", "one way") }, 3},
+	{"disks fail", 3, func(s *simulation) { s.storm(60*time.Second, "hung disk", "failing disk", "kill") }, 3},
 	{"all of it", 5, func(s *simulation) {
 		s.storm(60*time.Second, "kill", "stop", "isolate", "halves", "one way", "hung disk", "failing disk")
-	}, 5},
+	}, 3},
 	{"seven nodes", 7, func(s *simulation) {
 		s.storm(45*time.Second, "kill", "stop", "isolate", "halves", "one way", "hung disk", "failing disk")
-	}, 4},
-	{"directories are lost and nodes move", 5, (*simulation).replacing, 4},
+	}, 3},
+	{"directories are lost and nodes move", 5, (*simulation).replacing, 2},
 	{"a long partition", 5, (*simulation).longPartition, 1},
 }
 

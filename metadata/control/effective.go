@@ -147,9 +147,26 @@ func mustInt(v string) int64 {
 // Current is the [Current] of alterations: the value in force.
 func (s Settings) Current(m *metadata.Image) Current {
 	return func(r metadata.Resource, name string) string {
-		if r.Type == metadata.ResourceTopic {
+		switch {
+		case r.Type == metadata.ResourceTopic:
 			return s.Topic(m, r.Name, name)
+		case r.Type == metadata.ResourceBroker && r != ownResource(s.Broker):
+			return another(m, r).Text(m, name)
 		}
 		return s.Text(m, name)
 	}
+}
+
+// another is what is known of the settings of another broker, or of the default of all: of what its file says, only what it told when
+// it registered.
+func another(m *metadata.Image, r metadata.Resource) Settings {
+	id, err := strconv.ParseInt(r.Name, 10, 32)
+	if err != nil {
+		return Settings{Broker: wire.NoBroker}
+	}
+	s := Settings{Broker: wire.BrokerID(id)}
+	if b := m.Broker(s.Broker); b != nil && b.Cordoned != "" {
+		s.Static = map[string]string{config.CordonedLogDirs: b.Cordoned}
+	}
+	return s
 }

@@ -14,6 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kraftgo/kraftgo/cluster"
 	"github.com/kraftgo/kraftgo/cluster/kraftgotest"
 	"github.com/kraftgo/kraftgo/wire"
 	"github.com/kraftgo/kraftgo/wire/message"
@@ -33,6 +37,54 @@ func TestDifferential(t *testing.T) {
 	if address == "" {
 		address = kraftgotest.Start(t, nodeSettings).Client()
 	}
+	compare(t, address, func(_, text string) string { return text })
+}
+
+// another is what the controller adds to answers, in a cluster of two of which the other broker is asked.
+var another = []struct{ pattern, alone string }{
+	{`ControllerID: 2\n`, "ControllerID: <broker>\n"},
+	{` +Brokers -\n +(Node|Broker)ID: 2\n`, ""},
+	{` +ConfigResources -\n +ResourceName: "2"\n +ResourceType: [48]\n`, ""},
+	{`only 2 broker\(s\) are registered`, "only 1 broker(s) are registered"},
+	{`only 1 broker\(s\) are live and not cordoned`, "only 1 broker(s) are registered"},
+	{`leader: false`, "leader: true"},
+	{`Local controller 2 `, "Local controller 1 "},
+	{`\[ReplicaKey\(id=2, directoryId=<id own>\)\]`, "[ReplicaKey(id=1, directoryId=<id own>)]"},
+}
+
+// The same through a broker that is not the controller: what it does not answer by itself, the controller does. The controller is
+// cordoned, so that all topics are on the broker that is asked.
+func TestDifferentialThroughAnotherBroker(t *testing.T) {
+	if *record != "" || *accept {
+		t.Skip("answers are taken from a cluster of one broker")
+	}
+	controller := kraftgotest.Start(t, nodeSettings, func(c *cluster.Config) {
+		c.Settings = maps.Clone(c.Settings)
+		c.Settings["broker.id"] = "2"
+	})
+	asked := controller.Join(map[string]string{"broker.id": "1"})
+	client, err := kgo.NewClient(kgo.SeedBrokers(controller.Client()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	all := "*"
+	if a, err := kadm.NewClient(client).AlterBrokerConfigs(t.Context(), []kadm.AlterConfig{{Name: "cordoned.log.dirs", Value: &all}}, 2); err != nil || a[0].Err != nil {
+		t.Fatal(a, err)
+	}
+	compare(t, asked.Client(), func(name, text string) string {
+		if strings.HasPrefix(name, "add-itself-elsewhere/") { // Kafka's broker votes, and this one does not
+			return read(t, "voters.kafka")[name]
+		}
+		for _, a := range another {
+			text = regexp.MustCompile(a.pattern).ReplaceAllString(text, a.alone)
+		}
+		return text
+	})
+}
+
+// compare asks a broker everything, and compares the answers, as edit leaves them, with those that are kept.
+func compare(t *testing.T, address string, edit func(name, text string) string) {
 	target := &target{address: address, run: "n" + strconv.FormatInt(time.Now().UnixNano()%1e8, 36) + "x"}
 	target.learn(t)
 	used := map[string]bool{}
@@ -40,6 +92,9 @@ func TestDifferential(t *testing.T) {
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
 			answers := g.answers(t, target)
+			for name, text := range answers {
+				answers[name] = edit(name, text)
+			}
 			if *record != "" {
 				write(t, g.name+".kafka", answers)
 				return
@@ -152,8 +207,9 @@ func (g *group) answers(t *testing.T, target *target) map[string]string {
 // learn asks who the broker is.
 func (g *target) learn(t *testing.T) {
 	e := newEnv(t, g, "learn", testcase{name: "target"}, highest)
-	a := until(e, &message.MetadataRequest{Topics: []message.MetadataRequestTopic{}}, 9, func(a *message.MetadataResponse) bool { return len(a.Brokers) == 1 })
-	g.broker, g.cluster = a.Brokers[0].NodeID, *a.ClusterID
+	asked := func(b message.MetadataResponseBroker) bool { return fmt.Sprintf("%s:%d", b.Host, b.Port) == g.address }
+	a := until(e, &message.MetadataRequest{Topics: []message.MetadataRequestTopic{}}, 9, func(a *message.MetadataResponse) bool { return slices.ContainsFunc(a.Brokers, asked) })
+	g.broker, g.cluster = a.Brokers[slices.IndexFunc(a.Brokers, asked)].NodeID, *a.ClusterID
 	e.group("g") // creates the topic of the offsets
 	quietProducerID(e)
 }
