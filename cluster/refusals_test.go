@@ -1,14 +1,21 @@
 package cluster_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kraftgo/kraftgo/cluster"
 	"github.com/kraftgo/kraftgo/cluster/kraftgotest"
@@ -176,4 +183,107 @@ func TestEverybodyMoves(t *testing.T) {
 	}
 	createTopic(t, nodes[2], "after", 6, nil)
 	fill(t, client(t, nodes[1]), "before", 0, 60)
+}
+
+// said is a log that can be read while it is written.
+type said struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// A node that reaches no seed keeps trying, says so again and again, and joins when one comes, or stops when it is told to.
+func TestJoiningWaitsForASeed(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := free.Addr().String()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := &said{}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stopped, joined := make(chan error, 1), make(chan *cluster.Node, 1)
+	begin := func(ctx context.Context) {
+		n, err := cluster.Start(ctx, cluster.Config{Data: filepath.Join(t.TempDir(), "n"), Join: true, Seeds: []string{seed}, Settings: loopback(), Log: slog.New(slog.NewTextHandler(log, nil))})
+		if err != nil {
+			stopped <- err
+			return
+		}
+		joined <- n
+	}
+	go begin(ctx)
+	eventually(t, "it says twice that no seed answers", func() bool { return strings.Count(log.String(), "no seed answers; trying on") >= 2 })
+	if text := log.String(); !strings.Contains(text, seed) || !strings.Contains(text, "connection refused") {
+		t.Errorf("it does not say which, and why:\n%s", text)
+	}
+	cancel()
+	told(t, <-stopped, "stopped before a seed answered", seed)
+
+	go begin(t.Context())
+	s := map[string]string{"gossip.listener": seed}
+	kraftgotest.Start(t, s)
+	select {
+	case n := <-joined:
+		if id := n.Address().Broker; id != 2 {
+			t.Errorf("it joined as broker %d", id)
+		}
+		stop(t, n)
+	case err := <-stopped:
+		t.Fatal(err)
+	}
+}
+
+// A broker that was removed from the cluster while it runs stops, and says what to do; so does one that comes back after it.
+func TestARemovedBrokerStops(t *testing.T) {
+	a := kraftgotest.Start(t, map[string]string{"broker.heartbeat.interval.ms": "100"})
+	b, away := a.Join(nil), a.Join(nil)
+	away.Stop()
+	unregister(t, a, 2, 3)
+	select {
+	case err := <-b.Failed():
+		told(t, err, "broker 2 was removed from the cluster", "stop this node, or join the cluster anew with an empty directory")
+	case <-time.After(30 * time.Second):
+		t.Fatal("it goes on")
+	}
+}
+
+// A broker whose directory was lost comes back: as a new one, or in the place of its old self if it asks for its id. Its old self's
+// seat in the quorum is not its own, whichever address it has.
+func TestALostDirectoryIsANewNode(t *testing.T) {
+	nodes := three(t)
+	for _, n := range nodes {
+		eventually(t, "three voters", func() bool { return len(voters(t, n)) == 3 })
+	}
+	createReplicated(t, nodes[0], "t", 4, nil)
+	fill(t, client(t, nodes[0]), "t", 0, 200)
+	nodes[2].Stop()
+	again := nodes[0].Join(map[string]string{"broker.id": "3"})
+	if again.Broker() != 3 {
+		t.Fatalf("it came back as broker %d", again.Broker())
+	}
+	for _, n := range []*kraftgotest.Node{nodes[0], again} {
+		eventually(t, "three voters again", func() bool { return slices.Equal(voters(t, n), []int32{1, 2, 3}) })
+		eventually(t, "all replicas in sync", func() bool {
+			return !slices.ContainsFunc(partitions(t, client(t, n), "t"), func(p partition) bool { return len(p.ISR) != 3 })
+		})
+	}
+	told(t, nodes[2].Resume(), "Broker 3 is registered from another directory and is alive", "another broker id")
+	drain(t, client(t, again, kgo.ConsumeTopics("t")), 200)
+	if fresh := nodes[0].Join(nil); fresh.Broker() != 4 {
+		t.Errorf("a new node is broker %d", fresh.Broker())
+	}
 }

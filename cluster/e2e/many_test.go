@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	metadata "github.com/kraftgo/kraftgo/metadata/quorum"
 )
 
 // Thousands of partitions with three replicas each: created in one request, seen by every broker, described at once; then
@@ -121,7 +124,19 @@ func TestManyPartitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d partitions with 3 replicas: created in %s, seen by all in %s; a Metadata answer for all takes %s (median), %s (worst of %d); a new topic is seen by all %s (median), %s (worst of %d) after its creation was answered; metadata log %d KiB; resident %d KiB",
+	start = time.Now()
+	late := joined(t, f.nodes[0])
+	joins := time.Since(start)
+	late.stop()
+	remains, err := metadata.ReadRemains(filepath.Join(late.dir, "metadata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot, err := remains.State.Snapshot().WriteTo(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d partitions with 3 replicas: created in %s, seen by all in %s; a Metadata answer for all takes %s (median), %s (worst of %d); a new topic is seen by all %s (median), %s (worst of %d) after its creation was answered; metadata log %d KiB; a snapshot of it %d KiB; a new node has all of it and serves after %s; resident %d KiB",
 		partitions, created.Round(time.Millisecond), seen.Round(time.Millisecond), answers[25].Round(time.Microsecond), answers[49].Round(time.Microsecond), len(answers),
-		spread[10].Round(time.Microsecond), spread[19].Round(time.Microsecond), len(spread), log.Size()>>10, residentKiB(t, f.nodes[0].cmd.Process.Pid))
+		spread[10].Round(time.Microsecond), spread[19].Round(time.Microsecond), len(spread), log.Size()>>10, snapshot>>10, joins.Round(time.Millisecond), residentKiB(t, f.nodes[0].cmd.Process.Pid))
 }
