@@ -152,3 +152,27 @@ func TestNoRequestFailsWhileControllersChange(t *testing.T) {
 		t.Errorf("%d topics were created: the stream never ran", total)
 	}
 }
+
+// A copy of a request that comes late, as from a connection that was given up, does not do what its sender was told is refused.
+func TestALateCopyOfARefusedRequestDoesNothing(t *testing.T) {
+	a := kraftgotest.Start(t, nil)
+	b := a.Join(nil)
+	request := &message.CreateTopicsRequest{TimeoutMs: 10_000, Topics: []message.CreateTopicsRequestTopic{{Name: "t", NumPartitions: 1, ReplicationFactor: 3}}}
+	info, _ := message.Lookup(request.APIKey())
+	ask := func() []byte {
+		answer, err := b.Node().Relay(limited(t), wire.UUID{7}, requestFrame(request, info.LatestStable))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	refused := ask()
+	if !bytes.Contains(refused, []byte("replication factor of 3")) {
+		t.Fatalf("%q", refused)
+	}
+	a.Join(nil) // now it could be done
+	if late := ask(); !bytes.Equal(late, refused) {
+		t.Errorf("%q, and first %q", late, refused)
+	}
+	createReplicated(t, a, "t", 1, nil) // which fails if it is there
+}

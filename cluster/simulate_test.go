@@ -187,8 +187,13 @@ func (s *simulation) voters() string {
 			if !m.Votes {
 				continue
 			}
-			if !slices.ContainsFunc(s.nodes, func(x *simNode) bool { return x.node().directory == m.ID && x.node().internalAddr == m.Address }) {
+			i := slices.IndexFunc(s.nodes, func(x *simNode) bool { return x.node().directory == m.ID && x.node().internalAddr == m.Address })
+			if i < 0 {
 				return fmt.Sprintf("voter %s at %s is not one of the nodes", m.ID, m.Address)
+			}
+			// What the leader has may not be committed: it is when the others have it.
+			if theirs, err := s.nodes[i].node().quorum.Status(); err != nil || fmt.Sprint(theirs.Members) != fmt.Sprint(status.Members) {
+				return fmt.Sprintf("node %d has another quorum than its leader, or an error: %v", s.nodes[i].name, err)
 			}
 			votes++
 		}
@@ -516,8 +521,7 @@ func (s *simulation) replacing() {
 			x.wipe()
 			s.pause(s.between(0, 5*time.Second))
 			x.start(false, true)
-			<-x.up
-			if !s.unregister(old) {
+			if !s.wait(time.Minute, "a node that lost its directory joins", x.ready) || !s.unregister(old) {
 				return
 			}
 		}

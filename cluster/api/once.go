@@ -37,8 +37,8 @@ func (b *Broker) once(r *listen.Request, timeoutMs int32, plan func(*metadata.Im
 	kept, again, err := b.Controller.Once(ctx, id, func(image *metadata.Image) ([]metadata.Record, []byte) {
 		records := plan(image)
 		decided = answer(nil)
-		if len(records) == 0 {
-			return nil, nil
+		if len(records) == 0 && !r.Relayed() {
+			return nil, nil // a client does not send it again by the same id
 		}
 		return records, packReply(decided.AppendTo(nil, r.Header.Version))
 	})

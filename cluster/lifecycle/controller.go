@@ -18,6 +18,7 @@ type Controller struct {
 	// next decision must see them. It is a channel, so that a caller that gives up need not wait for it.
 	deciding chan struct{}
 	unsure   bool // under deciding: the last change may be committed or not
+	idle     idle // under deciding
 }
 
 // NewController returns a controller over the quorum.
@@ -48,9 +49,36 @@ func NewRequestID() (id metadata.RequestID, err error) {
 	return id, nil
 }
 
+// idle remembers the replies to requests that changed nothing, the newest thousand: the log does not have them. A copy of a request that
+// comes late, from a connection that was given up, must not do what its sender was told is refused.
+type idle struct {
+	replies map[metadata.RequestID][]byte
+	order   []metadata.RequestID
+}
+
+const (
+	idleKept  = 1000
+	idleReply = 4 << 10 // bytes of a reply that is kept
+)
+
+func (d *idle) add(id metadata.RequestID, reply []byte) {
+	if reply == nil || len(reply) > idleReply {
+		return
+	}
+	if d.replies == nil {
+		d.replies = map[metadata.RequestID][]byte{}
+	}
+	if len(d.order) >= idleKept {
+		delete(d.replies, d.order[0])
+		d.order = d.order[1:]
+	}
+	d.replies[id] = reply
+	d.order = append(d.order, id)
+}
+
 // Once is Change for a request that may come again, to this controller or to the next: if it took effect before, decide is not
-// called, and the reply that was decided then is returned. A reply longer than [metadata.ReplyMax] is not kept: then the
-// result of a repetition is [ErrForgotten].
+// called, and the reply that was decided then is returned; so it is if this controller decided then that there is nothing to do. A
+// reply longer than [metadata.ReplyMax] is not kept: then the result of a repetition is [ErrForgotten].
 func (c *Controller) Once(ctx context.Context, id metadata.RequestID, decide func(*metadata.Image) (records []metadata.Record, reply []byte)) (reply []byte, again bool, err error) {
 	select {
 	case c.deciding <- struct{}{}:
@@ -74,9 +102,13 @@ func (c *Controller) Once(ctx context.Context, id metadata.RequestID, decide fun
 	case known:
 		return reply, true, nil
 	}
+	if reply, known := c.idle.replies[id]; known {
+		return reply, true, nil
+	}
 	image := c.quorum.Image()
 	records, reply := decide(image)
 	if len(records) == 0 {
+		c.idle.add(id, reply)
 		return reply, false, nil
 	}
 	if err := metadata.CheckLevel(image, records); err != nil {
