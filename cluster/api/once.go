@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/kraftgo/kraftgo/cluster/lifecycle"
 	"github.com/kraftgo/kraftgo/cluster/listen"
@@ -78,14 +79,23 @@ func (a *repeated) AppendTo(b []byte, _ int16) []byte { return append(b, a.body.
 // unpackedMax bounds what a kept answer may be: more is damage.
 const unpackedMax = 64 << 20
 
-// packReply makes an answer small: those about many topics repeat themselves.
-func packReply(body []byte) []byte {
-	var b bytes.Buffer
-	w, err := flate.NewWriter(&b, flate.BestSpeed)
+// packers are kept, since each has more than a megabyte of tables.
+var packers = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(io.Discard, flate.BestSpeed)
 	if err != nil {
 		panic("api: a level of compression that there is: " + err.Error())
 	}
-	if _, err = w.Write(body); err == nil {
+	return w
+}}
+
+// packReply makes an answer small: those about many topics repeat themselves.
+func packReply(body []byte) []byte {
+	var b bytes.Buffer
+	w := packers.Get().(*flate.Writer)
+	defer packers.Put(w)
+	w.Reset(&b)
+	_, err := w.Write(body)
+	if err == nil {
 		err = w.Close()
 	}
 	if err != nil {
