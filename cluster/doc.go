@@ -25,6 +25,9 @@
 //   - no seed answers, or no controller: Start waits as long as its context lasts, and says so now and then;
 //   - the directory is a copy, or an older one, of another node's: the controller refuses the registration, and other nodes
 //     refuse its connections; it can never vote in the other's name;
+//   - a majority of the voters is lost for good: an operator makes the quorum anew from the directory of a node that is left
+//     ([OpenRecovery]). Nodes show each other of which history their metadata is; one of an older history is refused, and stops
+//     when it is told, until it follows ([Follow]);
 //   - a listener for other nodes is to be reached from beyond this machine, and there is no secret: Start refuses;
 //   - a port is taken: one that was asked for is an error, a default one on loopback moves up by ten;
 //   - a part fails while running (its disk, an unknown metadata record): the node stops, [Node.Failed] tells why.
