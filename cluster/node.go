@@ -646,21 +646,33 @@ func (n *Node) milliseconds(setting string) time.Duration {
 	return time.Duration(n.settings.Int(emptyImage, setting)) * time.Millisecond
 }
 
-// retire hands over what this node does for the cluster: the leaderships of its partitions, and the quorum's.
-func (n *Node) retire(ctx context.Context) {
+// retire hands over what this node does for the cluster: the leaderships of its partitions, and the quorum's. The partitions go
+// first, while everybody follows the controller there is: a new one has to be found by all before they learn from it who leads. Unless
+// this node's disk hangs, on which its quorum could agree on nothing.
+func (n *Node) retire(ctx context.Context, hung bool) {
 	agent := n.agent.Load()
 	if agent == nil || n.broker == nil {
 		return
 	}
 	bounded, cancel := context.WithTimeout(ctx, n.milliseconds("controlled.shutdown.timeout.ms"))
 	defer cancel()
+	if hung {
+		n.transferQuorum()
+	}
+	if err := agent.Shutdown(bounded); err != nil {
+		n.log.Info("stopping without the controller's leave", "error", err)
+	}
+	if !hung {
+		n.transferQuorum()
+	}
+}
+
+// transferQuorum hands the leadership of the quorum to another voter, if this node has it.
+func (n *Node) transferQuorum() {
 	if status, err := n.quorum.Status(); err == nil && status.SelfLeads && len(status.Members) > 1 {
 		if err := n.quorum.Transfer(); err != nil {
 			n.log.Info("leadership of the quorum not handed over", "error", err)
 		}
-	}
-	if err := agent.Shutdown(bounded); err != nil {
-		n.log.Info("stopping without the controller's leave", "error", err)
 	}
 }
 
@@ -832,7 +844,7 @@ func (n *Node) diskHangs(waited time.Duration) {
 	n.log.Error("the disk of the logs hangs: giving up all leaderships, and stopping", "waited", waited)
 	ctx, cancel := context.WithTimeout(context.Background(), n.milliseconds("broker.session.timeout.ms"))
 	defer cancel()
-	n.retire(ctx)
+	n.retire(ctx, true)
 	for _, l := range n.listeners {
 		if err := l.Abort(); err != nil {
 			n.log.Warn("listener not closed", "error", err)
@@ -878,7 +890,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		n.admin.Unready()
 	}
 	n.cancel()
-	n.retire(ctx)
+	n.retire(ctx, false)
 	for _, l := range n.listeners {
 		note(l.StopAccepting())
 	}

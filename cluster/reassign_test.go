@@ -33,9 +33,12 @@ func seen(t *testing.T, ctx context.Context, n *Node, topic wire.TopicID, what s
 	t.Helper()
 	for {
 		index := n.replica.Published()
-		p := n.replica.Image().TopicByID(topic).Partitions[0]
-		if done(p) {
-			return
+		var p metadata.PartitionInfo
+		if found := n.replica.Image().TopicByID(topic); found != nil {
+			p = found.Partitions[0]
+			if done(p) {
+				return
+			}
 		}
 		if err := n.replica.WaitPublished(ctx, index+1); err != nil {
 			t.Fatalf("%s: %v; %+v", what, err, p)

@@ -229,7 +229,7 @@ func (x *simNode) end(orderly bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if orderly {
-		n.retire(ctx)
+		n.retire(ctx, false)
 	}
 	note := func(what string, err error) {
 		if err != nil && orderly {
