@@ -30,6 +30,7 @@ type arena struct {
 	images  []string
 	random  *rand.Rand
 	landed  map[string]int
+	router  *router
 }
 
 // sh runs a command of the system.
@@ -55,6 +56,7 @@ func newArena(t *testing.T, seed uint64) *arena {
 	for i := 1; i <= 3; i++ {
 		a.addNode(i, secret)
 	}
+	a.router = newRouter(a)
 	return a
 }
 
@@ -153,6 +155,74 @@ func (a *arena) oneWay(i, j int, cut bool) {
 	a.must("ip", "-n", a.space(i+1), "route", word, "blackhole", a.address(j+1))
 }
 
+// slowDisk has whatever is written to a node's disk take up to 200 ms, most of the time.
+func (a *arena) slowDisk(i int) (undo func()) {
+	guard := exec.Command("sh", "-c", "sleep 40; fsfreeze -u "+a.mounts[i])
+	if err := guard.Start(); err != nil {
+		a.t.Fatal(err)
+	}
+	stop, stopped := make(chan struct{}), make(chan int)
+	go func() {
+		times := 0
+		defer func() { stopped <- times }()
+		for {
+			if sh("fsfreeze", "-f", a.mounts[i]) == nil {
+				times++
+			}
+			<-time.After(200 * time.Millisecond)
+			_ = sh("fsfreeze", "-u", a.mounts[i]) // it was not frozen, if the other failed
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		if times := <-stopped; times == 0 {
+			a.t.Error("the disk was never slow")
+		}
+		_ = guard.Process.Kill()
+		_ = guard.Wait() // it was killed
+	}
+}
+
+// fillDisk leaves no byte free on a node's disk.
+func (a *arena) fillDisk(i int) (undo func()) {
+	filler := filepath.Join(a.mounts[i], "filler")
+	var free syscall.Statfs_t
+	if err := syscall.Statfs(a.mounts[i], &free); err != nil {
+		a.t.Fatal(err)
+	}
+	f, err := os.Create(filler)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	// Half of what is left, again and again: the file system needs some of it for its own account of the file.
+	for size, blocks := int64(0), int64(free.Bfree); blocks > 0; {
+		if err := syscall.Fallocate(int(f.Fd()), 0, size, blocks*free.Bsize); err != nil {
+			blocks /= 2
+			continue
+		}
+		size += blocks * free.Bsize
+	}
+	if err := f.Close(); err != nil {
+		a.t.Fatal(err)
+	}
+	return func() {
+		if err := os.Remove(filler); err != nil {
+			a.t.Fatal(err)
+		}
+		select {
+		case <-a.nodes[i].exited:
+			a.t.Logf("         node %d had ended", i+1)
+			a.nodes[i].restart()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
 // faults by name: each is done to a random node, and undone by what it returns. between is how long it lasts.
 var faults = map[string]func(a *arena, i int) (undo func()){
 	"kill -9": func(a *arena, i int) func() {
@@ -202,6 +272,10 @@ var faults = map[string]func(a *arena, i int) (undo func()){
 			a.oneWay(j, i, false)
 		}
 	},
+	"20 % loss":   func(a *arena, i int) func() { return a.router.between(i, 200, 0) },
+	"50 ms delay": func(a *arena, i int) func() { return a.router.between(i, 0, 50*time.Millisecond) },
+	"slow disk":   func(a *arena, i int) func() { return a.slowDisk(i) },
+	"full disk":   func(a *arena, i int) func() { return a.fillDisk(i) },
 	"hung disk": func(a *arena, i int) func() {
 		// Whatever happens to this test, the disk thaws: who writes to it cannot be killed.
 		guard := exec.Command("sh", "-c", "sleep 30; fsfreeze -u "+a.mounts[i])
