@@ -21,6 +21,33 @@ type changes struct {
 
 	mu      sync.Mutex // held over the changes' file work: they come one after the other
 	current atomic.Pointer[replica.Manager]
+	last    *metadata.Image // before the changes that come
+
+	// elections that were seen since begin, and those among them whose leader was neither in sync nor eligible.
+	elections, unclean atomic.Int64
+}
+
+// elected returns how many leaders were elected, and how many of them uncleanly, since this broker began to follow the changes.
+func (c *changes) elected() (all, unclean int64) { return c.elections.Load(), c.unclean.Load() }
+
+// countElection looks whether a change of a partition elects a leader. As in Kafka (KIP-966), one that was neither in the in-sync
+// nor in the eligible replicas before is an unclean one.
+func (c *changes) countElection(r *metadata.PartitionChange) {
+	if c.last == nil || r.Leader == wire.NoBroker {
+		return
+	}
+	t := c.last.TopicByID(r.Topic)
+	if t == nil || int(r.Partition) >= len(t.Partitions) {
+		return
+	}
+	before := &t.Partitions[r.Partition]
+	if before.Leader == r.Leader {
+		return
+	}
+	c.elections.Add(1)
+	if !slices.Contains(before.ISR, r.Leader) && !slices.Contains(before.ELR, r.Leader) {
+		c.unclean.Add(1)
+	}
 }
 
 func (c *changes) manager() *replica.Manager { return c.current.Load() }
@@ -31,6 +58,7 @@ func (c *changes) begin(m *replica.Manager) error {
 	defer c.mu.Unlock()
 	c.current.Store(m)
 	image := c.node.replica.Image()
+	c.last = image
 	// A replica whose topic is not in the metadata, or that is not assigned to this broker, was deleted or moved away while we
 	// were down: that is committed, and we have all that was committed before this broker registered, after which nothing of
 	// ours can have been added. In a history that was recovered from what one node knew, nothing of this is certain.
@@ -86,6 +114,7 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 	if m == nil {
 		return // begin takes the image as a whole
 	}
+	defer func() { c.last = image }()
 	var list []replica.Assignment
 	var names []string // of topics with new settings
 	everything, brokers := false, false
@@ -97,6 +126,7 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 			}
 		case *metadata.PartitionChange:
 			c.acquit(r)
+			c.countElection(r)
 			if t := image.TopicByID(r.Topic); t != nil {
 				list = c.assignment(list, t, r.Partition)
 				c.movedAway(m, t, r.Partition)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,6 +84,10 @@ func TestAStoppingBrokerHandsOverFirst(t *testing.T) {
 		}
 		t.Logf("%d looks", looks)
 		nodes[stops].Start()
+	}
+	metrics, _ := get(t, nodes[1], "/metrics")
+	if strings.Contains(metrics, "\nkafka_controller_controllerstats_leaderelections_total 0\n") || !strings.Contains(metrics, "\nkafka_controller_controllerstats_uncleanleaderelections_total 0\n") {
+		t.Errorf("some leaders were elected, none uncleanly: %s", metrics)
 	}
 	witness := client(t, nodes[1])
 	eventually(t, "all are in sync", func() bool {
@@ -164,6 +169,9 @@ func TestADamagedReplicaLeadsOnlyByRequest(t *testing.T) {
 	results, err := adm.ElectLeaders(limited(t), kadm.ElectLiveReplica, kadm.TopicsSet{"t": {0: {}, 1: {}}})
 	if err != nil || results["t"][0].Err != nil || !errors.Is(results["t"][1].Err, kerr.ElectionNotNeeded) {
 		t.Fatalf("%+v, %v", results, err)
+	}
+	if metrics, _ := get(t, n, "/metrics"); !strings.Contains(metrics, "\nkafka_controller_controllerstats_uncleanleaderelections_total 1\n") {
+		t.Errorf("the unclean election is not counted: %s", metrics)
 	}
 	for i := range int64(2) {
 		adm = kadm.NewClient(client(t, n)) // which knows of no partition without a leader

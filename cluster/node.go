@@ -798,6 +798,7 @@ func (n *Node) openGroups() (err error) {
 		Config: groupConfig(n.settings, n.replica.Image()),
 	})
 	n.metrics.Watch(n.partitions, n.replica.Image)
+	n.metrics.WatchElections(n.changes.elected)
 	n.admin.Debug("/debug/replicas", func(*http.Request) (any, error) { return n.partitions.Describe(), nil })
 	return n.changes.begin(n.partitions)
 }

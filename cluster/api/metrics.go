@@ -53,6 +53,16 @@ func (m *Metrics) WatchHash(image func() *metadata.Image, compared func() (same,
 	counter("kraftgo_metadata_differences_total", "Heartbeats, to this broker as the controller, whose metadata differed at the same index.", func() int64 { _, other := compared(); return other })
 }
 
+// WatchElections adds the elections of leaders that this broker sees, under the names that Kafka's have. There the active controller
+// counts alone; here each broker counts what it learns, so that the count does not go with a controller.
+func (m *Metrics) WatchElections(elected func() (all, unclean int64)) {
+	counter := func(name, help string, f func() int64) {
+		m.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(f()) }))
+	}
+	counter("kafka_controller_controllerstats_leaderelections_total", "Leaders of partitions elected in the cluster, as this broker has seen since its start.", func() int64 { all, _ := elected(); return all })
+	counter("kafka_controller_controllerstats_uncleanleaderelections_total", "Those whose leader was neither in sync nor eligible before (KIP-966).", func() int64 { _, unclean := elected(); return unclean })
+}
+
 // Watch adds what is read from the partitions and the metadata when somebody asks.
 func (m *Metrics) Watch(partitions *replica.Manager, image func() *metadata.Image) {
 	gauge := func(name, help string, f func() float64) {
