@@ -62,3 +62,21 @@ func TestAppendedBatchesAreReadBack(t *testing.T) {
 		}
 	}
 }
+
+// What a follower lacks is told to within an index interval and a batch, over segments, and nothing is lacking at the end.
+func TestBytesFrom(t *testing.T) {
+	l, _ := testLog(t, testFS(t), &testKeeper{}, Options{SegmentBytes: 4096, IndexInterval: 200})
+	for i := range 200 {
+		mustAppend(t, l, testBatch{count: int32(i%3 + 1), size: i % 50, timestamp: wire.Timestamp(i)})
+	}
+	const batchSize = 300 // the largest is not larger
+	for o := range l.End() {
+		exact := int64(len(readAll(t, l, o, l.End(), 1<<20)))
+		if got := l.BytesFrom(o); got < exact || got > exact+200+2*batchSize {
+			t.Fatalf("from %d: %d, and there are %d", o, got, exact)
+		}
+	}
+	if l.BytesFrom(0) != l.Size() || l.BytesFrom(l.End()) != 0 {
+		t.Errorf("all %d of %d, at the end %d", l.BytesFrom(0), l.Size(), l.BytesFrom(l.End()))
+	}
+}

@@ -55,6 +55,23 @@ func (l *Log) BatchOfMaxTimestamp() (Slice, error) {
 	return r, l.lookupError(err)
 }
 
+// BytesFrom is about how many bytes the log holds at offset o and past it: up to index.interval.bytes and a batch more than there are.
+func (l *Log) BytesFrom(o wire.Offset) (n int64) {
+	for _, s := range l.view() {
+		if s.endOffset() <= o {
+			continue
+		}
+		n += s.size.Load()
+		if s.base < o {
+			// A segment whose index cannot be read any more is about to be deleted, or the log is at fault, which is told elsewhere.
+			if position, err := s.floor(l.config.Files, o); err == nil {
+				n -= position
+			}
+		}
+	}
+	return n
+}
+
 func (l *Log) lookupError(err error) error {
 	if err == nil {
 		return nil

@@ -116,6 +116,7 @@ type Summary struct {
 	UnderReplicated             int         // led here, with fewer in sync than there are replicas
 	UnderMinInSync, AtMinInSync int         // led here
 	LargestLag                  wire.Offset // records that the slowest follower of a partition led here lacks
+	LargestLagBytes             int64       // of their bytes, about
 	Shrinks, Expands            int64       // of ISRs of partitions led here, since the start
 }
 
@@ -140,7 +141,10 @@ func (m *Manager) Summary() (s Summary) {
 			s.AtMinInSync++
 		}
 		for _, f := range status.Followers {
-			s.LargestLag = max(s.LargestLag, p.log.End()-f.Marks.End)
+			if lag := p.log.End() - f.Marks.End; lag > 0 {
+				s.LargestLag = max(s.LargestLag, lag)
+				s.LargestLagBytes = max(s.LargestLagBytes, p.log.BytesFrom(f.Marks.End))
+			}
 		}
 	}
 	s.Shrinks, s.Expands = m.env.shrinks.Load(), m.env.expands.Load()
