@@ -155,7 +155,8 @@ func (l *Log) ClearSuspect() error {
 		return fmt.Errorf("clear suspicion of %s: %w", l.config.Dir, ErrDamaged)
 	}
 	if l.mu.dirMade {
-		if err := l.removeNames(suspectFile); err != nil {
+		// The directory may have been another's.
+		if err := errors.Join(l.writePartitionMetadata(), l.removeNames(suspectFile)); err != nil {
 			return fmt.Errorf("clear suspicion: %w", err)
 		}
 	}

@@ -23,7 +23,7 @@ const (
 	suspectFile  = "suspect"
 )
 
-// ErrWrongTopic is a directory that belongs to another topic of the same name.
+// ErrWrongTopic is a directory that belongs to another topic of the same name, or to another partition.
 var ErrWrongTopic = errors.New("directory belongs to another topic")
 
 const maxSmallFile = 64 << 20
@@ -183,9 +183,8 @@ func (l *Log) readSmallFiles(names []string) error {
 		if err != nil {
 			return err
 		}
-		id, ok := parsePartitionMetadata(b)
-		if ok && !l.config.TopicID.IsZero() && id != l.config.TopicID {
-			return fmt.Errorf("%w: %s, not %s", ErrWrongTopic, id, l.config.TopicID)
+		if err := l.checkOwner(b); err != nil {
+			return err
 		}
 	}
 	if slices.Contains(names, suspectFile) {
@@ -200,21 +199,47 @@ func (l *Log) readSmallFiles(names []string) error {
 	return nil
 }
 
-func parsePartitionMetadata(b []byte) (wire.TopicID, bool) {
-	for line := range bytes.Lines(b) {
-		if v, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("topic_id:")); ok {
-			id, err := wire.ParseUUID(string(bytes.TrimSpace(v)))
-			return id, err == nil
-		}
+// checkOwner refuses a directory of another topic or partition. If this log was here before, somebody has swapped directories: then
+// nothing in it is ours, and it is fetched anew.
+func (l *Log) checkOwner(metadata []byte) error {
+	id, partition := parsePartitionMetadata(metadata)
+	own := l.config
+	switch {
+	case own.TopicID.IsZero(), (id.IsZero() || id == own.TopicID) && (partition < 0 || partition == own.Partition):
+		return nil
+	case own.Listed:
+		l.mu.damagedAt = own.Kept.LogStart
+		return l.suspectLocked(fmt.Sprintf("the directory is that of partition %d of topic %s", partition, id))
 	}
-	return wire.TopicID{}, false
+	return fmt.Errorf("%w: partition %d of %s, not %d of %s", ErrWrongTopic, partition, id, own.Partition, own.TopicID)
 }
 
+// parsePartitionMetadata reads a topic's id, zero if there is none, and a partition, -1 if there is none, as in Kafka's directories.
+func parsePartitionMetadata(b []byte) (id wire.TopicID, partition wire.Partition) {
+	partition = -1
+	for line := range bytes.Lines(b) {
+		key, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte(":"))
+		value = bytes.TrimSpace(value)
+		switch string(key) {
+		case "topic_id":
+			if v, err := wire.ParseUUID(string(value)); err == nil {
+				id = v
+			}
+		case "partition":
+			if v, err := strconv.ParseInt(string(value), 10, 32); err == nil {
+				partition = wire.Partition(v)
+			}
+		}
+	}
+	return id, partition
+}
+
+// writePartitionMetadata says whose directory it is. Kafka reads the first two lines, and no further.
 func (l *Log) writePartitionMetadata() error {
 	if l.config.TopicID.IsZero() {
 		return nil
 	}
-	b := fmt.Appendf(nil, "version: 0\ntopic_id: %s", l.config.TopicID)
+	b := fmt.Appendf(nil, "version: 0\ntopic_id: %s\npartition: %d\n", l.config.TopicID, l.config.Partition)
 	return vfs.WriteFile(l.config.FS, l.config.Dir, l.config.Dir+"/"+metadataFile, b)
 }
 

@@ -81,12 +81,14 @@ func (o Options) validate() error {
 
 // Config is where a log lives, what its log directory remembers of it, and whom it tells. It is fixed at [Open].
 type Config struct {
-	FS      vfs.FS       // nil: the real one
-	Dir     string       // the partition's own directory, made with the first append; its parent exists
-	TopicID wire.TopicID // goes into partition.metadata; zero: the file is not written
-	Files   *FileCache   // shared by all logs; nil: one for this log alone
-	Kept    Kept         // as the log directory remembered it
-	Keeper  Keeper       // nil: nothing is remembered
+	FS        vfs.FS         // nil: the real one
+	Dir       string         // the partition's own directory, made with the first append; its parent exists
+	TopicID   wire.TopicID   // goes into partition.metadata; zero: the file is not written
+	Partition wire.Partition // likewise
+	Listed    bool           // the log directory has it that this log was here: files of another are damage then, and not another's claim
+	Files     *FileCache     // shared by all logs; nil: one for this log alone
+	Kept      Kept           // as the log directory remembered it
+	Keeper    Keeper         // nil: nothing is remembered
 
 	// OnDurable is called after the durable end moved up, by the goroutine that synced, with no lock held. nil: nobody.
 	OnDurable func(durable wire.Offset)

@@ -254,7 +254,7 @@ func (d *Disk) openAll(clean bool) (map[wire.TopicIDPartition]storage.Recovery, 
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			r, recovery, err := d.openReplica(e, clean)
+			r, recovery, err := d.openReplica(e, clean, true)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -269,7 +269,8 @@ func (d *Disk) openAll(clean bool) (map[wire.TopicIDPartition]storage.Recovery, 
 	return found, errors.Join(faults...)
 }
 
-func (d *Disk) openReplica(e *entry, clean bool) (*replica, storage.Recovery, error) {
+// openReplica opens a log. listed is one that the manifest has.
+func (d *Disk) openReplica(e *entry, clean, listed bool) (*replica, storage.Recovery, error) {
 	key := e.Key()
 	n, err := d.offsets.read(e.slot, key)
 	if err != nil {
@@ -279,7 +280,7 @@ func (d *Disk) openReplica(e *entry, clean bool) (*replica, storage.Recovery, er
 	point, known := d.points[e.DirName()]
 	r := &replica{entry: e, keeper: &keeper{d: d, entry: e, note: n}, point: min(point, n.limit)}
 	config := storage.Config{
-		FS: d.options.FS, Dir: d.options.Dir + "/" + e.DirName(), TopicID: e.TopicID, Files: d.files,
+		FS: d.options.FS, Dir: d.options.Dir + "/" + e.DirName(), TopicID: e.TopicID, Partition: e.Partition, Listed: listed, Files: d.files,
 		Kept: storage.Kept{
 			RecoveryPoint: r.point, LogStart: n.start, Noted: n.noted, Clean: clean && known, Started: e.started,
 		},
@@ -376,7 +377,7 @@ func (d *Disk) Add(replicas ...Replica) error {
 		if _, err := d.options.FS.Stat(d.options.Dir + "/" + r.DirName()); err == nil {
 			e.started = true
 		}
-		opened, recovery, err := d.openReplica(e, e.started)
+		opened, recovery, err := d.openReplica(e, e.started, false)
 		if err != nil {
 			for _, a := range added {
 				a.log.Abandon()

@@ -478,3 +478,63 @@ func TestSetAsideKeepsTheFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Directories that somebody has swapped hold nothing that is ours: their replicas are suspect, until they were emptied and filled again.
+func TestSwappedDirectoriesAreSuspect(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		fs := newFS(t)
+		d, _ := mustOpen(t, options(fs))
+		list := []Replica{{wire.TopicID{7}, "t", 0}, {wire.TopicID{7}, "t", 1}, {wire.TopicID{8}, "u", 0}}
+		for i, r := range list {
+			if err := d.Add(r); err != nil {
+				t.Fatal(err)
+			}
+			l := appendTo(t, d, r, 5+i)
+			if err := l.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if clean {
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			fs = fs.Crash(rand.New(rand.NewPCG(4, 4)))
+		}
+		root := options(fs).Dir + "/"
+		for _, names := range [][2]string{{"t-0", "aside"}, {"t-1", "t-0"}, {"u-0", "t-1"}, {"aside", "u-0"}} {
+			if err := fs.Rename(root+names[0], root+names[1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, report := mustOpen(t, options(fs))
+		for _, r := range list {
+			if report.Replicas[r.Key()].Suspect == "" && d.Log(r.Key()).Suspect() == "" {
+				t.Fatalf("%v is trusted, clean %v", r, clean)
+			}
+			l := d.Log(r.Key())
+			if l.Intact() != 0 {
+				t.Errorf("%v: intact up to %d", r, l.Intact())
+			}
+			if err := l.TruncateFullyAndStartAt(0); err != nil {
+				t.Fatal(err)
+			}
+			appendTo(t, d, r, 3)
+			if err := errors.Join(l.Sync(), l.ClearSuspect()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		d, report = mustOpen(t, options(fs))
+		for _, r := range list {
+			if report.Replicas[r.Key()].Suspect != "" || d.Log(r.Key()).End() != 3 {
+				t.Errorf("%v after it was filled again: %+v", r, report.Replicas[r.Key()])
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
