@@ -379,6 +379,10 @@ func TestStoreLeavesNoGap(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	written := time.Now().Add(-time.Hour).Truncate(time.Second)
+	if err := os.Chtimes(filepath.Join(dir, logFile), written, written); err != nil {
+		t.Fatal(err)
+	}
 	again := replica(t, Options{})
 	s, why, err := OpenStore(dir, again)
 	if err != nil || why != nil {
@@ -387,6 +391,9 @@ func TestStoreLeavesNoGap(t *testing.T) {
 	defer s.Close()
 	if !bytes.Equal(state(t, r), state(t, again)) {
 		t.Fatal("the state differs after a restart")
+	}
+	if info, err := os.Stat(filepath.Join(dir, logFile)); err != nil || !info.ModTime().Equal(written) {
+		t.Errorf("a log of %d bytes that was written at %s seems to be of %s once it was opened: %v", info.Size(), written, info.ModTime(), err)
 	}
 }
 

@@ -46,8 +46,11 @@ func OpenStore(dir string, into *Replica) (s *Store, why error, err error) {
 	}
 	good, fault := replay(s.log, into)
 	why = errors.Join(why, fault)
-	if err := s.log.Truncate(good); err != nil {
-		return nil, why, errors.Join(fmt.Errorf("cut the pulled metadata: %w", err), s.log.Close())
+	// Not if it changes nothing: when the file was written last is what an operator goes by who has lost the quorum.
+	if size, err := s.log.Seek(0, io.SeekEnd); err != nil || size != good {
+		if err := errors.Join(err, s.log.Truncate(good)); err != nil {
+			return nil, why, errors.Join(fmt.Errorf("cut the pulled metadata: %w", err), s.log.Close())
+		}
 	}
 	if _, err := s.log.Seek(good, io.SeekStart); err != nil {
 		return nil, why, errors.Join(fmt.Errorf("seek in the pulled metadata: %w", err), s.log.Close())

@@ -37,6 +37,12 @@ var errHole = errors.New("commands are missing in between")
 // ReadRemains reads the directory of a stopped node, of a voter or any other: what it pulled, its snapshots and its log.
 func ReadRemains(dir string) (*Remains, error) {
 	r := &Remains{}
+	// First of all: what reads them may cut damage off, which is a write too.
+	for _, name := range []string{"raft.db", "feed.log", "feed.snapshot"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Size() > 0 && info.ModTime().After(r.Written) {
+			r.Written = info.ModTime()
+		}
+	}
 	replica := feed.NewReplica(feed.Options{KeepEntries: 1})
 	defer replica.Close()
 	store, why, err := feed.OpenStore(dir, replica)
@@ -53,11 +59,6 @@ func ReadRemains(dir string) (*Remains, error) {
 	}
 	if err := r.readLog(dir, replica, max(known, replica.Image().Index())); err != nil {
 		return nil, err
-	}
-	for _, name := range []string{"raft.db", "feed.log", "feed.snapshot"} {
-		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.ModTime().After(r.Written) {
-			r.Written = info.ModTime()
-		}
 	}
 	var b bytes.Buffer
 	if _, err := replica.Snapshot().WriteTo(&b); err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
@@ -35,9 +36,19 @@ func TestTheLastVoterOfThreeIsRecovered(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	written := time.Now().Add(-time.Hour).Truncate(time.Second)
+	for _, name := range []string{"raft.db", "feed.log", "feed.snapshot"} {
+		if err := os.Chtimes(filepath.Join(left.opts.Dir, name), written, written); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 	remains, err := ReadRemains(left.opts.Dir)
 	if err != nil || remains.Damage != nil {
 		t.Fatal(err, remains.Damage)
+	}
+	// Who looks twice, and at two nodes, must find when each of them was alive, and not when he looked.
+	if again, err := ReadRemains(left.opts.Dir); err != nil || !remains.Written.Equal(written) || !again.Written.Equal(written) {
+		t.Errorf("written %s, and as read again %s; it was %s: %v", remains.Written, again.Written, written, err)
 	}
 	m := remains.State.Image()
 	if m.Index() != index || len(remains.Members) != 3 || remains.Term < m.Term() || m.Config(brokers)["log.retention.ms"] != "21" || remains.Written.IsZero() {
