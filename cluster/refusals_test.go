@@ -252,7 +252,9 @@ func TestARemovedBrokerStops(t *testing.T) {
 	a := kraftgotest.Start(t, map[string]string{"broker.heartbeat.interval.ms": "100"})
 	b, away := a.Join(nil), a.Join(nil)
 	away.Stop()
-	unregister(t, a, 2, 3)
+	unregister(t, a, 3)
+	eventually(t, "the first votes alone", func() bool { return slices.Equal(voters(t, a), []int32{1}) })
+	unregister(t, a, 2)
 	select {
 	case err := <-b.Failed():
 		told(t, err, "broker 2 was removed from the cluster", "stop this node, or join the cluster anew with an empty directory")

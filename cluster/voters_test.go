@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -34,6 +35,29 @@ func removeVoter(t *testing.T, n *kraftgotest.Node, id int32) error {
 		t.Fatal(err)
 	}
 	return kerr.ErrorForCode(answer.ErrorCode)
+}
+
+// The only voter is not sent away: the cluster could decide nothing any more. What does not vote is.
+func TestTheOnlyVoterStays(t *testing.T) {
+	a := kraftgotest.Start(t, nil)
+	b := a.Join(nil)
+	ask := func(id int32) *kmsg.UnregisterBrokerResponse {
+		q := kmsg.NewPtrUnregisterBrokerRequest()
+		q.BrokerID = id
+		answer, err := q.RequestWith(limited(t), client(t, b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	if r := ask(1); kerr.ErrorForCode(r.ErrorCode) != kerr.InvalidRequest || r.ErrorMessage == nil || !strings.Contains(*r.ErrorMessage, "votes in the metadata quorum") {
+		t.Fatalf("%+v", r)
+	}
+	createTopic(t, b, "after", 1, nil)
+	if r := ask(2); r.ErrorCode != 0 {
+		t.Fatalf("%+v", r)
+	}
+	createTopic(t, a, "alone", 1, nil)
 }
 
 // A vote moves by request: off a broker that is cordoned, to one that had none.

@@ -15,6 +15,9 @@ const unregisterTimeout = 30_000
 var unregisterBrokerHandler = handle(message.KeyUnregisterBroker, func(b *Broker, r *listen.Request, m *message.UnregisterBrokerRequest) message.Response {
 	var refusal *control.Refusal
 	return b.once(r, unregisterTimeout, func(image *metadata.Image) (records []metadata.Record) {
+		if refusal = b.Leader.CheckUnregister(m.BrokerID); refusal != nil {
+			return nil
+		}
 		records, refusal = control.Unregister(image, m.BrokerID)
 		return records
 	}, func(fault *control.Refusal) message.Response {

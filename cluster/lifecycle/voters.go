@@ -76,6 +76,15 @@ func (l *Leader) AddVoter(cluster *string, key control.VoterKey) error {
 	return control.AskedToAddVoter(l.opts.Quorum.Image(), view, cluster, key)
 }
 
+// CheckUnregister refuses to have a broker leave that the quorum cannot do without; nil also where we do not lead it.
+func (l *Leader) CheckUnregister(id wire.BrokerID) *control.Refusal {
+	view, _, leads := l.view()
+	if !leads {
+		return nil
+	}
+	return control.CheckUnregister(view, id)
+}
+
 // RemoveVoter takes a voter's seat from it by request. A [*control.Refusal] says why not.
 func (l *Leader) RemoveVoter(ctx context.Context, cluster *string, key control.VoterKey) error {
 	view, status, leads := l.view()

@@ -204,6 +204,38 @@ func TestADeadVoterIsReplacedInOrder(t *testing.T) {
 	}
 }
 
+// A broker that runs and votes leaves only where the others that live are a majority without it.
+func TestWhoMayBeUnregistered(t *testing.T) {
+	for _, c := range []struct {
+		voters, others int // voters are brokers 1, 2...
+		dead           wire.BrokerID
+		leaves         wire.BrokerID
+		refused        bool
+	}{
+		{1, 1, 0, 1, true},
+		{1, 1, 0, 2, false},
+		{2, 0, 0, 2, true},
+		{3, 0, 0, 1, false},
+		{3, 0, 2, 1, true},
+		{3, 0, 2, 2, false},
+		{3, 2, 2, 4, false},
+		{5, 0, 2, 1, false},
+	} {
+		v := QuorumView{Target: 5, Self: wire.UUID{1}}
+		for i := 1; i <= c.voters+c.others; i++ {
+			n := QuorumNode{Broker: wire.BrokerID(i), Directory: wire.UUID{byte(i)}, Address: "h:1", Alive: time.Hour}
+			if n.Broker == c.dead {
+				n.Alive, n.Dead = 0, time.Second
+			}
+			v.Nodes = append(v.Nodes, n)
+			v.Seats = append(v.Seats, Seat{n.Directory, n.Address, i <= c.voters})
+		}
+		if refusal := CheckUnregister(v, c.leaves); (refusal != nil) != c.refused || refusal != nil && (refusal.Code != wire.ErrInvalidRequest || !strings.Contains(refusal.Message, "votes in the metadata quorum")) {
+			t.Errorf("%+v: %v", c, refusal)
+		}
+	}
+}
+
 // A vote is taken by request from a broker that is dead or cordoned, and from no other: not from the leader, not from one that
 // would get it back, and not if no live majority were left. Adding one is refused with the reason.
 func TestVotersByRequest(t *testing.T) {

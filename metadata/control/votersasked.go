@@ -62,6 +62,18 @@ func AskedToAddVoter(m *metadata.Image, v QuorumView, cluster *string, key Voter
 		len(q.voters), len(q.Nodes), q.want(), key.Broker)
 }
 
+// CheckUnregister refuses to have a broker leave that runs, and without which the metadata quorum would have no majority of live voters:
+// it stops as soon as it knows, before another could get its vote.
+func CheckUnregister(v QuorumView, id wire.BrokerID) *Refusal {
+	q := newQuorumState(v)
+	i := slices.IndexFunc(q.voters, func(s Seat) bool { return q.brokerOf(s) == id })
+	if i < 0 || !q.alive(q.voters[i]) || q.liveVoters()-1 > len(q.voters)/2 {
+		return nil
+	}
+	return refuse(wire.ErrInvalidRequest, "Broker %d votes in the metadata quorum, and of its %d voters %d are alive: without this one nothing could be decided any more. Let more brokers vote first (three do when three are alive; a broker joins with 'kraftgo join').",
+		id, len(q.voters), q.liveVoters())
+}
+
 // AskedToRemoveVoter plans that a voter loses its seat at once, which another takes: one that is dead, or that is cordoned and
 // so does not get it back.
 func AskedToRemoveVoter(m *metadata.Image, v QuorumView, cluster *string, key VoterKey) (*QuorumStep, *Refusal) {
