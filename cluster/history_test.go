@@ -32,7 +32,8 @@ func TestNodesOfDifferentHistoriesPart(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		n.cancel = cancel
 		n.starting.Store(true)
-		err := n.checkPeer(internal.Identity{Directory: them, Recovery: c.theirs})
+		peer := internal.Identity{Directory: them, Recovery: c.theirs, Holds: true}
+		err := n.otherHistory(peer, true)
 		if err == nil {
 			t.Fatalf("%q meets %q: nothing is refused", c.ours, c.theirs)
 		}
@@ -45,5 +46,27 @@ func TestNodesOfDifferentHistoriesPart(t *testing.T) {
 			t.Errorf("%q meets %q: stops %v, start called off %v", c.ours, c.theirs, stops, ctx.Err())
 		}
 		cancel()
+	}
+}
+
+// A node that was told the name of a recovery, and has nothing of it, stops nobody, and learns how to go back.
+func TestANameAloneIsNoHistory(t *testing.T) {
+	name := metadata.Recovery{Generation: 7, ID: wire.UUID{1}}.String()
+	us, them := wire.UUID{7}, wire.UUID{8}
+	for _, follower := range []wire.UUID{us, them} {
+		n := &Node{identity: &identity{}, directory: us, log: slog.New(slog.DiscardHandler), failed: make(chan error, 1)}
+		peer := internal.Identity{Directory: them, Recovery: name}
+		if follower == us {
+			n.identity.Recovery, peer.Recovery, peer.Holds = name, "", true
+		}
+		err := n.otherHistory(peer, follower == them)
+		for _, want := range []string{"directory " + follower.String() + " was told to follow", name, "--undo"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("it says %v, not %q", err, want)
+			}
+		}
+		if len(n.failed) > 0 {
+			t.Error("the node stops")
+		}
 	}
 }

@@ -448,6 +448,7 @@ func (n *Node) openQuorum() (err error) {
 	if err := n.checkHistory(); err != nil {
 		return errors.Join(err, store.Close())
 	}
+	n.tellFollower()
 	n.controller = lifecycle.NewController(n.quorum)
 	n.leader = lifecycle.NewLeader(lifecycle.LeaderOptions{
 		Controller: n.controller, Quorum: n.quorum, Self: n.directory, Session: n.milliseconds("broker.session.timeout.ms"),
@@ -520,7 +521,7 @@ func (n *Node) internalOptions() internal.Options {
 	return internal.Options{
 		Self: func() internal.Identity {
 			return internal.Identity{
-				Cluster: n.identity.Cluster, Directory: n.directory, Broker: wire.BrokerID(n.brokerID.Load()), Generation: int64(n.identity.Generation), Nonce: n.nonce, Recovery: n.identity.Recovery,
+				Cluster: n.identity.Cluster, Directory: n.directory, Broker: wire.BrokerID(n.brokerID.Load()), Generation: int64(n.identity.Generation), Nonce: n.nonce, Recovery: n.identity.Recovery, Holds: n.holdsHistory(),
 			}
 		},
 		Secret: n.config.Secret, Check: n.checkPeer, Log: n.log, Dial: n.world.dial,
@@ -532,7 +533,7 @@ func (n *Node) internalOptions() internal.Options {
 // second one.
 func (n *Node) checkPeer(peer internal.Identity) error {
 	if peer.Recovery != n.identity.Recovery {
-		return n.otherHistory(peer)
+		return n.otherHistory(peer, n.holdsHistory())
 	}
 	b := n.replica.Image().BrokerByDirectory(peer.Directory)
 	switch {

@@ -80,6 +80,9 @@ func OpenRecovery(dir string) (*Recovery, error) {
 	if r.remains, err = quorum.ReadRemains(filepath.Join(dir, "metadata")); err == nil {
 		if have := r.remains.State.Image().ClusterID(); have != r.identity.Cluster {
 			err = fmt.Errorf("data directory %s has no metadata of cluster %s: it is empty, or was lost. Give that of another node", dir, r.identity.Cluster)
+			if kept := r.kept(); have == "" && kept != "" {
+				err = fmt.Errorf("data directory %s was told to follow recovery %s, and has nothing of it yet. What it had before is in %s: 'kraftgo cluster recover --data %s --undo' puts it back", dir, r.identity.Recovery, kept, dir)
+			}
 		}
 	}
 	if err != nil {
@@ -114,6 +117,9 @@ type RecoveryPeer struct {
 	State   PeerState
 
 	directory wire.UUID
+	// The history of the node, if it was reached, and whether it has metadata of it.
+	reached, holds bool
+	recovery       metadata.Recovery
 }
 
 // PeerState is what another node said when it was asked.
@@ -159,11 +165,16 @@ func (r *Recovery) Report(ctx context.Context) (RecoveryReport, error) {
 	if err := r.ask(ctx, out.Others); err != nil {
 		return out, err
 	}
-	return out, out.needed(r.dir)
+	return out, out.needed(r.dir, m.Recovery())
 }
 
-// needed returns why the quorum must not be made anew, or nil.
-func (o *RecoveryReport) needed(dir string) error {
+// needed returns why the quorum must not be made anew from a directory of a history, or nil.
+func (o *RecoveryReport) needed(dir string, ours metadata.Recovery) error {
+	for _, p := range o.Others {
+		if p.holds && p.recovery.Generation > ours.Generation {
+			return fmt.Errorf("%w: it was lost, and made anew by recovery %s, of which broker %d at %s is. Have this node take part: kraftgo cluster recover --data %s --follow %s", ErrQuorumLives, p.recovery, p.Broker, p.Address, dir, p.recovery)
+		}
+	}
 	voters, live := 0, 0
 	if o.Voter {
 		voters, live = 1, 1
@@ -174,7 +185,7 @@ func (o *RecoveryReport) needed(dir string) error {
 		}
 		if p.Voter {
 			voters++
-			if p.State != PeerSilent {
+			if p.State != PeerSilent && (!p.reached || p.recovery == ours) {
 				live++
 			}
 		}
@@ -204,7 +215,6 @@ func (r *Recovery) ask(ctx context.Context, peers []RecoveryPeer) error {
 		Cluster: r.identity.Cluster, Directory: r.id, Broker: r.identity.Broker, Generation: int64(r.identity.Generation) + 1,
 		Nonce: binary.BigEndian.Uint64(nonce[:]), Recovery: r.identity.Recovery,
 	}
-	o := internal.Options{Self: func() internal.Identity { return self }, Secret: secret}
 	question, err := json.Marshal(fetchQuestion{Index: math.MaxInt64, MaxBytes: 1})
 	if err != nil {
 		return err
@@ -215,7 +225,15 @@ func (r *Recovery) ask(ctx context.Context, peers []RecoveryPeer) error {
 	for i := range peers {
 		p := &peers[i]
 		all.Go(func() {
-			c := internal.NewClient(o, p.Address, p.directory)
+			// What the other says of itself is noted; what it thinks of us decides nothing: a node that asks makes nobody stop.
+			c := internal.NewClient(internal.Options{
+				Self: func() internal.Identity { return self }, Secret: secret,
+				Check: func(peer internal.Identity) (err error) {
+					p.recovery, err = metadata.ParseRecovery(peer.Recovery)
+					p.reached, p.holds = err == nil, err == nil && peer.Holds
+					return err
+				},
+			}, p.Address, p.directory)
 			defer c.Close()
 			_, err := c.Call(ctx, callFetchMetadata, question)
 			var theirs *internal.Error
@@ -250,9 +268,13 @@ func (r *Recovery) Run() (recovery, kept string, err error) {
 	return to.String(), kept, err
 }
 
+// ErrUnheard is the result of following a recovery of which no node was met.
+var ErrUnheard = errors.New("no node of this recovery is reached")
+
 // Follow makes the directory of a stopped node one of a node that takes part in a recovered cluster: its metadata is given up, its
-// partitions stay. It returns where the metadata is kept.
-func Follow(dir, recovery string) (kept string, err error) {
+// partitions stay. It returns where the metadata is kept, for [Undo]. Nothing is given up while the quorum that the node knows lives,
+// nor, unless it is certain, for a recovery of which no node answers.
+func Follow(ctx context.Context, dir, recovery string, certain bool) (kept string, err error) {
 	to, err := metadata.ParseRecovery(recovery)
 	if err == nil && to == (metadata.Recovery{}) {
 		err = errors.New("which recovery? 'kraftgo cluster recover' printed its name, and the node says it when it is refused")
@@ -274,7 +296,79 @@ func Follow(dir, recovery string) (kept string, err error) {
 	case ours.Generation > to.Generation:
 		return "", fmt.Errorf("data directory %s is of recovery %s, which came after %s: the nodes of that one have to follow this one", dir, ours, to)
 	}
+	if err := r.heardOf(ctx, to, certain); err != nil {
+		return "", err
+	}
 	return r.replaceMetadata(to, quorum.WriteEmpty)
+}
+
+// heardOf returns why the node must not follow a recovery, after asking all others that it knows.
+func (r *Recovery) heardOf(ctx context.Context, to metadata.Recovery, certain bool) (err error) {
+	var report RecoveryReport
+	// Whoever cannot read what it gives up knows nobody to ask.
+	if r.remains, err = quorum.ReadRemains(filepath.Join(r.dir, "metadata")); err == nil {
+		if report, err = r.Report(ctx); err != nil && !errors.Is(err, ErrQuorumLives) {
+			return err
+		}
+	}
+	for _, p := range report.Others {
+		switch {
+		case p.holds && p.recovery == to:
+			return nil
+		case p.State == PeerHasQuorum:
+			return fmt.Errorf("%w: broker %d at %s is in touch with it, and it is not of recovery %s. Start this node as it is: kraftgo start --data %s", ErrQuorumLives, p.Broker, p.Address, to, r.dir)
+		}
+	}
+	if certain {
+		return nil
+	}
+	return fmt.Errorf("%w: of recovery %s; nothing was done. Start one of its nodes first, or say --yes too if the name is right and they are only not reached from here", ErrUnheard, to)
+}
+
+// Undo puts the metadata back that a stopped node gave up by [Follow], as long as it has none of the recovery.
+func Undo(dir string) error {
+	r, err := openStopped(dir)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	kept, present := r.kept(), filepath.Join(dir, "metadata")
+	now, err := quorum.ReadRemains(present)
+	if err != nil {
+		return err
+	}
+	switch have := now.State.Image(); {
+	case have.ClusterID() != "" && have.Recovery().String() != r.identity.Recovery: // an earlier attempt was cut short
+		r.identity.Recovery = have.Recovery().String()
+		return r.identity.write(dir)
+	case kept == "":
+		return fmt.Errorf("data directory %s has given up no metadata: there is nothing to undo", dir)
+	case have.ClusterID() != "":
+		return fmt.Errorf("data directory %s takes part in recovery %s already, and has metadata of it: that is not undone", dir, r.identity.Recovery)
+	}
+	before, err := quorum.ReadRemains(kept)
+	if err != nil {
+		return err
+	}
+	// Cut short before meta.json is written, the node does not start (see checkHistory), and this can be done again.
+	r.identity.Recovery = before.State.Image().Recovery().String()
+	if err := errors.Join(os.RemoveAll(present), os.Rename(kept, present), syncDirectory(dir)); err != nil {
+		return fmt.Errorf("put the metadata back: %w", err)
+	}
+	return r.identity.write(dir)
+}
+
+// kept is where the metadata lies that was given up for the recovery that the directory is of, "" if none was.
+func (r *Recovery) kept() string {
+	ours, err := metadata.ParseRecovery(r.identity.Recovery)
+	if err != nil || ours.Generation == 0 {
+		return ""
+	}
+	kept := filepath.Join(r.dir, fmt.Sprintf(oldMetadata, ours.Generation))
+	if _, err := os.Stat(kept); err != nil {
+		return ""
+	}
+	return kept
 }
 
 // replaceMetadata puts new metadata in the place of what is there. meta.json comes first: a node whose metadata is not of the history

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,10 +140,10 @@ func TestAClusterThatLostItsQuorumIsRecovered(t *testing.T) {
 	both.Wait()
 	for _, n := range nodes[:2] {
 		n.Stop()
-		if _, err := cluster.Follow(n.Dir(), name); err != nil {
+		if _, err := cluster.Follow(t.Context(), n.Dir(), name, false); err != nil {
 			t.Fatal(err)
 		}
-		_, err := cluster.Follow(n.Dir(), name)
+		_, err := cluster.Follow(t.Context(), n.Dir(), name, false)
 		told(t, err, "is of recovery "+name+" already", "kraftgo start --data")
 		resume(t, n)
 	}
@@ -189,7 +190,7 @@ func TestANodeThatNeverVotedIsRecovered(t *testing.T) {
 	})
 	resume(t, left)
 	told(t, behind.Resume(), "--follow "+name)
-	if _, err := cluster.Follow(behind.Dir(), name); err != nil {
+	if _, err := cluster.Follow(t.Context(), behind.Dir(), name, false); err != nil {
 		t.Fatal(err)
 	}
 	resume(t, behind)
@@ -221,7 +222,7 @@ func TestWrongRecoveriesAreRefused(t *testing.T) {
 	b := a.Join(nil)
 	dir := a.Dir()
 	notRecovered(t, dir, "in use by another kraftgo process")
-	_, err := cluster.Follow(dir, "1-AAAAAAAAAAAAAAAAAAAAAA")
+	_, err := cluster.Follow(t.Context(), dir, "1-AAAAAAAAAAAAAAAAAAAAAA", true)
 	told(t, err, "in use by another kraftgo process")
 	b.Stop()
 	notRecovered(t, b.Dir(), cluster.ErrQuorumLives.Error(), "broker 1 at", "in touch with it", "kraftgo start --data")
@@ -248,7 +249,7 @@ func TestWrongRecoveriesAreRefused(t *testing.T) {
 		notRecovered(t, d, c.says...)
 	}
 	for recovery, says := range map[string]string{"": "which recovery?", "abc": "want a number", "1-short": "recovery"} {
-		_, err := cluster.Follow(copied(t, dir), recovery)
+		_, err := cluster.Follow(t.Context(), copied(t, dir), recovery, true)
 		told(t, err, says)
 	}
 
@@ -263,7 +264,7 @@ func TestWrongRecoveriesAreRefused(t *testing.T) {
 	if err := os.Rename(filepath.Join(d, "metadata"), filepath.Join(d, "metadata.before-recovery-2")); err != nil {
 		t.Fatal(err)
 	}
-	_, err = cluster.Follow(d, "1-AAAAAAAAAAAAAAAAAAAAAA")
+	_, err = cluster.Follow(t.Context(), d, "1-AAAAAAAAAAAAAAAAAAAAAA", true)
 	told(t, err, "came after 1-AAAAAAAAAAAAAAAAAAAAAA")
 	edit(t, d, func(m map[string]any) { m["recovery"] = name })
 	notRecovered(t, d, cluster.ErrQuorumLives.Error(), "its only voter")
@@ -286,6 +287,69 @@ func TestWrongRecoveriesAreRefused(t *testing.T) {
 	if second == name {
 		t.Error("two recoveries have one name")
 	}
+}
+
+// A mistyped name of a recovery does no harm: it is refused while the quorum lives, and while nobody of it answers; insisted on, the node
+// that has nothing but the name stops nobody, and gets its metadata back.
+func TestANameOfNoRecoveryStopsNobody(t *testing.T) {
+	const invented = "7-AAAAAAAAAAAAAAAAAAAAAA"
+	nodes := three(t)
+	for _, n := range nodes {
+		eventually(t, "three voters", func() bool { return len(voters(t, n)) == 3 })
+	}
+	lost := nodes[2]
+	lost.Stop()
+	for _, certain := range []bool{false, true} {
+		_, err := cluster.Follow(t.Context(), lost.Dir(), invented, certain)
+		told(t, err, cluster.ErrQuorumLives.Error(), "in touch with it", "kraftgo start --data")
+	}
+	told(t, cluster.Undo(lost.Dir()), "nothing to undo")
+	for _, n := range nodes[:2] {
+		n.Stop()
+	}
+	_, err := cluster.Follow(t.Context(), lost.Dir(), invented, false)
+	told(t, err, cluster.ErrUnheard.Error(), "--yes")
+	kept, err := cluster.Follow(t.Context(), lost.Dir(), invented, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notRecovered(t, lost.Dir(), kept, "--undo")
+	var both sync.WaitGroup
+	for _, n := range nodes[:2] {
+		both.Go(func() { resume(t, n) })
+	}
+	both.Wait()
+	log := &said{}
+	ctx, cancel := context.WithCancel(t.Context())
+	started := make(chan error, 1)
+	go func() {
+		n, err := cluster.Start(ctx, cluster.Config{Data: lost.Dir(), Log: slog.New(slog.NewTextHandler(log, nil))})
+		if n != nil {
+			err = errors.Join(errors.New("it started"), n.Stop(context.Background()))
+		}
+		started <- err
+	}()
+	eventually(t, "it has met the others", func() bool { return strings.Contains(log.String(), "node refused") })
+	if !strings.Contains(log.String(), "--undo") {
+		t.Errorf("it does not say what to do: %s", log)
+	}
+	cancel()
+	if err := <-started; err == nil || strings.Contains(err.Error(), "it started") {
+		t.Fatal(err)
+	}
+	for _, n := range nodes[:2] {
+		select {
+		case err := <-n.Failed():
+			t.Fatal(err)
+		default:
+		}
+	}
+	if err := cluster.Undo(lost.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	resume(t, lost)
+	eventually(t, "it votes again", func() bool { return len(voters(t, lost)) == 3 })
+	told(t, cluster.Undo(nodes[0].Dir()), "in use")
 }
 
 // A newcomer is taken into the history that its seed is of.

@@ -33,6 +33,7 @@ type Identity struct {
 	Generation int64         // of the directory: rises with every start
 	Nonce      uint64        // of this start
 	Recovery   string        // names the history that its metadata is of; the listener only carries it, for Options.Check
+	Holds      bool          // it has metadata of that history; false: it was only told to take part in it
 }
 
 // Why a handshake failed. The errors that are returned say more.
@@ -82,6 +83,7 @@ func (h *hello) appendTo(b []byte) []byte {
 	b = wire.AppendInt64(b, h.identity.Generation)
 	b = wire.AppendInt64(b, int64(h.identity.Nonce))
 	b = wire.AppendString(b, h.identity.Recovery, true)
+	b = wire.AppendBool(b, h.identity.Holds)
 	b = append(b, h.nonce[:]...)
 	b = wire.AppendUUID(b, h.expect)
 	return wire.AppendBool(b, h.hasSecret)
@@ -91,7 +93,7 @@ func decodeHello(b []byte) (h hello, err error) {
 	r := wire.NewReader(b)
 	h.identity.Cluster, h.identity.Directory = r.String(true), r.UUID()
 	h.identity.Broker, h.identity.Generation, h.identity.Nonce = wire.BrokerID(r.Int32()), r.Int64(), uint64(r.Int64())
-	h.identity.Recovery = r.String(true)
+	h.identity.Recovery, h.identity.Holds = r.String(true), r.Bool()
 	for i := range h.nonce {
 		h.nonce[i] = byte(r.Int8())
 	}

@@ -13,13 +13,14 @@ import (
 func recoverCommand() *cli.Command {
 	return &cli.Command{
 		Name: "recover", Usage: "make the metadata quorum anew from what one stopped node has, when most voters are lost for good",
-		UsageText: "kraftgo cluster recover --data DIR [--yes | --follow RECOVERY]",
-		Description: example("  kraftgo cluster recover --data ./n3\n  kraftgo cluster recover --data ./n3 --yes\n  kraftgo cluster recover --data ./n2 --follow 1-k3T0aX5bRrW2oVf6yqj8zA") +
-			"\n\nThe node must be stopped. Without --yes it says what would be done and what may be lost, and does nothing. Of several nodes that\nare left, take the one that is furthest: the highest index, a voter before one that is none. The others give their metadata up\nwith --follow, and keep their partitions.",
+		UsageText: "kraftgo cluster recover --data DIR [--yes | --follow RECOVERY [--yes] | --undo]",
+		Description: example("  kraftgo cluster recover --data ./n3\n  kraftgo cluster recover --data ./n3 --yes\n  kraftgo cluster recover --data ./n2 --follow RECOVERY") +
+			"\n\nThe node must be stopped. Without --yes it says what would be done and what may be lost, and does nothing. Of several nodes that\nare left, take the one that is furthest: the highest index, a voter before one that is none. The others give their metadata up\nwith --follow, and keep their partitions: only when a node of that recovery answers, or with --yes. --undo puts metadata back that\nwas given up for a recovery of which the node has met nobody.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data", Usage: "the data `DIR`ectory of a stopped node"},
-			&cli.BoolFlag{Name: "yes", Usage: "do it: the other voters never come back as they were"},
+			&cli.BoolFlag{Name: "yes", Usage: "do it: the other voters never come back as they were; with --follow, though no node of the recovery answers"},
 			&cli.StringFlag{Name: "follow", Usage: "do not recover: take part in a cluster that was, and give up this node's own metadata; `RECOVERY` is the name of it"},
+			&cli.BoolFlag{Name: "undo", Usage: "take back a --follow"},
 		},
 		Action: clusterRecover,
 	}
@@ -33,8 +34,14 @@ func clusterRecover(c *cli.Context) error {
 	switch {
 	case dir == "":
 		return errors.New("which node's data directory? Give --data DIR")
-	case c.IsSet("follow") && c.Bool("yes"):
-		return errors.New("--yes recovers from this directory, --follow has it follow another: give one of the two")
+	case c.Bool("undo") && (c.IsSet("follow") || c.Bool("yes")):
+		return errors.New("--undo goes alone")
+	case c.Bool("undo"):
+		if err := cluster.Undo(dir); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.App.ErrWriter, "The node has its metadata back, and follows no recovery that it was told of.\nNext:\n  kraftgo start --data %s\n", dir)
+		return nil
 	case c.IsSet("follow"):
 		return follow(c, dir)
 	}
@@ -95,7 +102,7 @@ The other nodes are refused as they are; they must never serve again beside this
 }
 
 func follow(c *cli.Context, dir string) error {
-	kept, err := cluster.Follow(dir, c.String("follow"))
+	kept, err := cluster.Follow(c.Context, dir, c.String("follow"), c.Bool("yes"))
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ func TestClusterRecover(t *testing.T) {
 	b := a.Join(nil)
 	fails(t, 1, "which node's data directory", "cluster", "recover")
 	fails(t, 1, "left over", "cluster", "recover", b.Dir())
-	fails(t, 1, "give one of the two", "cluster", "recover", "--data", b.Dir(), "--yes", "--follow", "1-x")
+	fails(t, 1, "--undo goes alone", "cluster", "recover", "--data", b.Dir(), "--yes", "--undo")
 	fails(t, 1, "in use by another kraftgo process", "cluster", "recover", "--data", b.Dir(), "--yes")
 	b.Stop()
 	fails(t, 1, "the quorum is not lost", "cluster", "recover", "--data", b.Dir(), "--yes")
@@ -37,6 +37,13 @@ func TestClusterRecover(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails(t, 1, "want a number", "cluster", "recover", "--data", a.Dir(), "--follow", "junk")
+	invented := "9-AAAAAAAAAAAAAAAAAAAAAA"
+	fails(t, 1, "no node of this recovery is reached", "cluster", "recover", "--data", a.Dir(), "--follow", invented)
+	fails(t, 1, "nothing to undo", "cluster", "recover", "--data", a.Dir(), "--undo")
+	must(t, "", "cluster", "recover", "--data", a.Dir(), "--follow", invented, "--yes")
+	fails(t, 1, "--undo' puts it back", "cluster", "recover", "--data", a.Dir(), "--yes")
+	must(t, "", "cluster", "recover", "--data", a.Dir(), "--undo")
+	fails(t, 1, "--follow "+name, "cluster", "recover", "--data", a.Dir(), "--yes")
 	if _, says, code := command("", "cluster", "recover", "--data", a.Dir(), "--follow", name); code != 0 || !strings.Contains(says, "kraftgo start --data "+a.Dir()) {
 		t.Fatalf("exit %d: %s", code, says)
 	}
