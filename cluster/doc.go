@@ -7,7 +7,7 @@
 // raft while it is in the quorum, and is pulled from a member otherwise; both end in one replica. What only the controller
 // can do is relayed to it, wherever it is, and the answer waits until the effect is seen here.
 //
-// A stop goes the other way: first leaderships are handed over, the quorum's and the partitions'. The parts know each other only through what is passed to them here.
+// A stop goes the other way: first leaderships are handed over, the partitions' and then the quorum's. The parts know each other only through what is passed to them here.
 //
 // # Files, in the data directory
 //

@@ -1,37 +1,30 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"github.com/kraftgo/kraftgo/cluster/gossip"
-	"github.com/kraftgo/kraftgo/cluster/internal"
-	"github.com/kraftgo/kraftgo/metadata/feed"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/kraftgo/kraftgo/cluster/admin"
 	"github.com/kraftgo/kraftgo/cluster/api"
+	"github.com/kraftgo/kraftgo/cluster/gossip"
+	"github.com/kraftgo/kraftgo/cluster/internal"
 	"github.com/kraftgo/kraftgo/cluster/lifecycle"
 	"github.com/kraftgo/kraftgo/cluster/listen"
 	"github.com/kraftgo/kraftgo/coordinator/runtime"
 	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/metadata/config"
 	"github.com/kraftgo/kraftgo/metadata/control"
+	"github.com/kraftgo/kraftgo/metadata/feed"
 	"github.com/kraftgo/kraftgo/metadata/quorum"
 	"github.com/kraftgo/kraftgo/replication/replica"
 	"github.com/kraftgo/kraftgo/storage/disk"
@@ -155,263 +148,6 @@ func (n *Node) Address() Address {
 		a.Admin = n.admin.Addr()
 	}
 	return a
-}
-
-func (n *Node) openDirectory() (err error) {
-	dir := n.config.Data
-	if _, err := os.Stat(dir); os.IsNotExist(err) && !n.config.Found && !n.config.Join {
-		_, err := openIdentity(dir, false, "", -1) // which says what to do, and makes nothing
-		return err
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "metadata"), 0o700); err != nil {
-		return fmt.Errorf("make the data directory: %w", err)
-	}
-	if n.lock, err = lockDirectory(dir); err != nil {
-		return err
-	}
-	id := wire.BrokerID(-1)
-	for _, name := range []string{"node.id", "broker.id"} {
-		if v, ok := n.config.Settings[name]; ok {
-			parsed, err := strconv.ParseInt(v, 10, 32)
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			id = wire.BrokerID(parsed)
-		}
-	}
-	if err := n.keepSecret(dir); err != nil {
-		return err
-	}
-	joins := ""
-	if n.config.Join {
-		if joins, err = n.hello(); err != nil {
-			return err
-		}
-	}
-	if n.identity, err = openIdentity(dir, n.config.Found, joins, id); err != nil {
-		return err
-	}
-	if n.config.Join {
-		n.identity.Founded = true // a member's directory, though it has no broker id yet
-		if len(n.met) > 0 {
-			n.identity.Recovery = n.met[0].Recovery
-		}
-	}
-	if n.identity.Broker < 0 {
-		n.identity.Broker = id
-	}
-	if n.directory, err = wire.ParseUUID(n.identity.Directory); err != nil {
-		return err
-	}
-	var nonce [8]byte
-	if _, err := rand.Read(nonce[:]); err != nil {
-		return fmt.Errorf("draw a nonce: %w", err)
-	}
-	n.nonce = binary.BigEndian.Uint64(nonce[:])
-	n.brokerID.Store(int32(n.identity.Broker))
-	if r := rack(n.config.Settings); r != nil {
-		n.identity.Rack = r // later starts need not say it again
-	}
-	n.settings = control.Settings{Broker: n.identity.Broker, Static: n.config.Settings}
-	return nil
-}
-
-// keepSecret notes the secret in the data directory, and takes it from there when it is not given.
-func (n *Node) keepSecret(dir string) error {
-	name := filepath.Join(dir, "secret")
-	if len(n.config.Secret) > 0 {
-		if kept, err := readFile(name); err == nil && bytes.Equal(bytes.TrimSpace(kept), n.config.Secret) {
-			return nil
-		}
-		if err := writeDurably(name, append(slices.Clone(n.config.Secret), '\n')); err != nil {
-			return fmt.Errorf("keep the cluster's secret: %w", err)
-		}
-		return nil
-	}
-	if _, err := os.Stat(name); os.IsNotExist(err) {
-		return nil
-	}
-	secret, err := ReadSecret(name)
-	n.config.Secret = secret
-	return err
-}
-
-// hello asks the seeds which cluster they are of, until one answers.
-func (n *Node) hello() (cluster string, err error) {
-	if len(n.config.Seeds) == 0 {
-		return "", errors.New("which cluster? Give --seed HOST:PORT, the gossip address of any of its nodes")
-	}
-	var said time.Time
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		var faults []error
-		for _, seed := range n.config.Seeds {
-			ctx, cancel := context.WithTimeout(n.ctx, 3*time.Second)
-			answer, err := gossip.Hello(ctx, n.world.dial, seed, n.config.Secret)
-			cancel()
-			if err == nil {
-				if n.config.Expect != "" && answer.Cluster != n.config.Expect {
-					return "", fmt.Errorf("seed %s is of cluster %s, and the token is for cluster %s: get a token from a node of the cluster that is meant", seed, answer.Cluster, n.config.Expect)
-				}
-				n.met = answer.Members
-				return answer.Cluster, nil
-			}
-			if gossip.Permanent(err) {
-				return "", err
-			}
-			faults = append(faults, err)
-		}
-		if time.Since(said) > 3*time.Second {
-			n.log.Info("no seed answers; trying on", "seeds", strings.Join(n.config.Seeds, ", "), "error", errors.Join(faults...))
-			said = time.Now()
-		}
-		select {
-		case <-time.After(wait):
-		case <-n.ctx.Done():
-			return "", fmt.Errorf("stopped before a seed answered: %w", errors.Join(faults...))
-		}
-	}
-}
-
-// bindSockets takes the ports before anything is written, so that a port in use changes nothing.
-func (n *Node) bindSockets() (err error) {
-	if n.endpoints, err = endpoints(n.config.Settings, n.identity.Addresses); err != nil {
-		return err
-	}
-	remembered := n.identity.Addresses
-	n.identity.Addresses = map[string]string{}
-	for _, what := range []string{"admin", "internal", "gossip"} {
-		if a, ok := remembered[what]; ok {
-			n.identity.Addresses[what] = a
-		}
-	}
-	if err := n.bindCluster(); err != nil {
-		return err
-	}
-	for i := range n.endpoints {
-		e := &n.endpoints[i]
-		l, err := bind("client", e.bind, e.given)
-		if err != nil {
-			return err
-		}
-		n.sockets = append(n.sockets, l)
-		n.identity.Addresses["client."+e.name] = boundAddress(e.bind, l.Addr().String())
-		if e.advertise != "" {
-			n.identity.Addresses["advertise."+e.name] = e.advertise
-		}
-		if e.advertise == "" {
-			e.advertise = boundAddress(e.bind, l.Addr().String())
-		}
-	}
-	return n.bindAdmin()
-}
-
-// boundAddress is the address that was asked for with the port that was got: a name stays a name.
-func boundAddress(asked, bound string) string {
-	host, _, err1 := net.SplitHostPort(asked)
-	_, port, err2 := net.SplitHostPort(bound)
-	if err1 != nil || err2 != nil {
-		return bound
-	}
-	return net.JoinHostPort(host, port)
-}
-
-// bindCluster takes the ports that other nodes use.
-func (n *Node) bindCluster() (err error) {
-	addr, given := n.listenAddress("internal")
-	if n.internalSocket, err = bind("internal", addr, given); err != nil {
-		return err
-	}
-	n.identity.Addresses["internal"] = boundAddress(addr, n.internalSocket.Addr().String())
-	if n.internalAddr, err = n.advertised("internal"); err != nil {
-		return err
-	}
-	addr, given = n.listenAddress("gossip")
-	if n.gossipTCP, n.gossipUDP, err = bindBoth("gossip", addr, given); err != nil {
-		return err
-	}
-	n.identity.Addresses["gossip"] = boundAddress(addr, n.gossipTCP.Addr().String())
-	if n.gossipAddr, err = n.advertised("gossip"); err == nil && n.gossipAddr != n.identity.Addresses["gossip"] {
-		n.identity.Addresses["advertise-gossip"] = n.gossipAddr // for tokens
-	}
-	return err
-}
-
-// listenAddress returns where a listener listens, and whether that was asked for: a port that was not may move.
-func (n *Node) listenAddress(what string) (addr string, given bool) {
-	if addr, ok := n.config.Settings[what+".listener"]; ok {
-		return addr, true
-	}
-	if addr, ok := n.identity.Addresses[what]; ok {
-		return addr, true
-	}
-	return config.Lookup(config.Broker, what+".listener").Default, false
-}
-
-// advertised returns what other nodes are told, and refuses to be reached from beyond this machine without a secret.
-func (n *Node) advertised(what string) (string, error) {
-	bound := n.identity.Addresses[what]
-	host, port, err := net.SplitHostPort(bound)
-	if err != nil {
-		return "", fmt.Errorf("%s address: %w", what, err)
-	}
-	if len(n.config.Secret) == 0 && !isLoopback(host) {
-		return "", fmt.Errorf("%s listens at %s, beyond this machine, and the cluster has no secret: anybody there could join it and take its data. Give all nodes --secret-file FILE, or listen on 127.0.0.1", what, bound)
-	}
-	if a, ok := n.config.Settings[what+".advertised.listener"]; ok && a != "" {
-		if _, _, err := net.SplitHostPort(a); err != nil {
-			return "", fmt.Errorf("%s.advertised.listener: %w", what, err)
-		}
-		return a, nil
-	}
-	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
-		return bound, nil
-	}
-	own, err := ownAddress()
-	if err != nil {
-		return "", fmt.Errorf("%s listens on every address (%s), and which one others reach is not plain: %w; give %s.advertised.listener", what, bound, err, what)
-	}
-	return net.JoinHostPort(own, port), nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// ownAddress returns the machine's address, if it has exactly one that others could reach.
-func ownAddress() (string, error) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return "", err
-	}
-	var found []string
-	for _, a := range addrs {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() && ip.IP.To4() != nil {
-			found = append(found, ip.IP.String())
-		}
-	}
-	if len(found) != 1 {
-		return "", fmt.Errorf("this machine has %d addresses %v", len(found), found)
-	}
-	return found[0], nil
-}
-
-func (n *Node) bindAdmin() error {
-	addr, given := n.config.Settings["admin.listener"]
-	if !given {
-		addr = config.Lookup(config.Broker, "admin.listener").Default
-		if remembered, ok := n.identity.Addresses["admin"]; ok {
-			addr, given = remembered, true
-		}
-	}
-	l, err := bind("admin", addr, given)
-	if err != nil {
-		return err
-	}
-	n.identity.Addresses["admin"] = boundAddress(addr, l.Addr().String())
-	n.metrics = api.NewMetrics()
-	n.admin = admin.Serve(l, n.metrics.Registry)
-	return nil
 }
 
 // openQuorum opens the metadata: what this node has of it, raft, and the ways to get the rest.
@@ -647,81 +383,6 @@ func (n *Node) milliseconds(setting string) time.Duration {
 	return time.Duration(n.settings.Int(emptyImage, setting)) * time.Millisecond
 }
 
-// retire hands over what this node does for the cluster: the leaderships of its partitions, and the quorum's. The partitions go
-// first, while everybody follows the controller there is: a new one has to be found by all before they learn from it who leads. Unless
-// this node's disk hangs, on which its quorum could agree on nothing.
-func (n *Node) retire(ctx context.Context, hung bool) {
-	agent := n.agent.Load()
-	if agent == nil || n.broker == nil {
-		return
-	}
-	bounded, cancel := context.WithTimeout(ctx, n.milliseconds("controlled.shutdown.timeout.ms"))
-	defer cancel()
-	if hung {
-		n.transferQuorum()
-	}
-	if err := agent.Shutdown(bounded); err != nil {
-		n.log.Info("stopping without the controller's leave", "error", err)
-	}
-	if !hung {
-		n.transferQuorum()
-	}
-}
-
-// transferQuorum hands the leadership of the quorum to another voter, if this node has it.
-func (n *Node) transferQuorum() {
-	if status, err := n.quorum.Status(); err == nil && status.SelfLeads && len(status.Members) > 1 {
-		if err := n.quorum.Transfer(); err != nil {
-			n.log.Info("leadership of the quorum not handed over", "error", err)
-		}
-	}
-}
-
-// closeCluster ends this node's part in the cluster.
-func (n *Node) closeCluster(ctx context.Context) error {
-	var faults []error
-	note := func(err error) { faults = append(faults, err) }
-	if a := n.agent.Load(); a != nil {
-		a.Close()
-	}
-	if g := n.gossip.Load(); g != nil {
-		note(g.Leave(ctx))
-		note(g.Close())
-	} else {
-		for _, c := range []io.Closer{n.gossipTCP, n.gossipUDP} {
-			if c != nil && !reflect.ValueOf(c).IsNil() {
-				note(c.Close())
-			}
-		}
-	}
-	if n.puller != nil {
-		note(n.puller.Close())
-	}
-	if n.quorum != nil {
-		note(n.quorum.Close())
-	}
-	if n.peers != nil {
-		note(n.peers.close())
-	}
-	switch {
-	case n.internal != nil:
-		note(n.internal.Close())
-	case n.internalSocket != nil:
-		note(n.internalSocket.Close())
-	}
-	if n.replica != nil {
-		n.replica.Close()
-	}
-	return errors.Join(faults...)
-}
-
-func rack(settings map[string]string) *string {
-	if v, ok := settings["broker.rack"]; ok && v != "" {
-		return &v
-	}
-	return nil
-}
-
 func (n *Node) openPartitions() error {
 	dir, err := filepath.Abs(filepath.Join(n.config.Data, "logs"))
 	if err != nil {
@@ -838,94 +499,4 @@ func (n *Node) serve() error {
 	}
 	n.admin.Ready(n.mayRestartOthers)
 	return nil
-}
-
-// diskHangs gives up what this node does, since nothing of it will come to its end: others take over its leaderships at once, as
-// when it is stopped, and clients are sent away. The process cannot be ended, by nobody, before its writes have ended.
-func (n *Node) diskHangs(waited time.Duration) {
-	n.log.Error("the disk of the logs hangs: giving up all leaderships, and stopping", "waited", waited)
-	ctx, cancel := context.WithTimeout(context.Background(), n.milliseconds("broker.session.timeout.ms"))
-	defer cancel()
-	n.retire(ctx, true)
-	for _, l := range n.listeners {
-		if err := l.Abort(); err != nil {
-			n.log.Warn("listener not closed", "error", err)
-		}
-	}
-	n.fail(fmt.Errorf("the disk of the logs has not answered for %s", waited))
-}
-
-// mayRestartOthers returns why a rolling restart must not go on: this node does not serve with all its replicas yet, or what it
-// leads has too few copies.
-func (n *Node) mayRestartOthers() error {
-	if err := n.disk.Err(); err != nil {
-		return err
-	}
-	image, self := n.replica.Image(), n.identity.Broker
-	if b := image.Broker(self); b == nil || b.Fenced || !n.agent.Load().Alive() {
-		return fmt.Errorf("broker %d is fenced", self)
-	}
-	behind, short := 0, 0
-	image.Topics(func(t *metadata.Topic) bool {
-		for i := range t.Partitions {
-			p := &t.Partitions[i]
-			switch {
-			case slices.Contains(p.Replicas, self) && !slices.Contains(p.ISR, self):
-				behind++
-			case p.Leader == self && len(p.ISR) < len(p.Replicas):
-				short++
-			}
-		}
-		return true
-	})
-	if behind+short > 0 {
-		return fmt.Errorf("%d replicas of broker %d are not in sync, %d of the partitions that it leads lack others", behind, self, short)
-	}
-	return nil
-}
-
-// Stop stops the node in good order: what was accepted is answered, as long as ctx lasts, and everything is synced.
-func (n *Node) Stop(ctx context.Context) error {
-	var faults []error
-	note := func(err error) { faults = append(faults, err) }
-	if n.admin != nil {
-		n.admin.Unready()
-	}
-	n.cancel()
-	n.retire(ctx, false)
-	for _, l := range n.listeners {
-		note(l.StopAccepting())
-	}
-	if n.broker != nil {
-		n.broker.StopWaiting()
-	}
-	if n.groups != nil {
-		n.groups.Close() // joins and syncs that wait are answered, so that their connections can close
-	}
-	for _, l := range n.listeners {
-		note(l.Close(ctx))
-	}
-	for _, s := range n.sockets {
-		note(s.Close())
-	}
-	if n.partitions != nil {
-		n.partitions.Close()
-	}
-	note(n.closeCluster(ctx))
-	if n.offsets != nil {
-		note(n.offsets.Close())
-	}
-	if n.ended != nil {
-		close(n.ended)
-	}
-	if n.disk != nil {
-		note(n.disk.Close())
-	}
-	if n.admin != nil {
-		note(n.admin.Close(ctx))
-	}
-	if n.lock != nil {
-		note(n.lock.Close())
-	}
-	return errors.Join(faults...)
 }
