@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +89,21 @@ func shrunken(t *testing.T, admin *kadm.Client, topic string, size int) string {
 	return ""
 }
 
+// lags reports whether a leader's metrics tell of a follower that lacks records, and of as many bytes as there are of them.
+func lags(t *testing.T, nodes []*kraftgotest.Node) (some bool) {
+	t.Helper()
+	for _, n := range nodes {
+		metrics, _ := get(t, n, "/metrics")
+		records := !strings.Contains(metrics, "\nkraftgo_replica_lag_max_records 0\n")
+		bytes := !strings.Contains(metrics, "\nkraftgo_replica_lag_max_bytes 0\n")
+		if records != bytes {
+			t.Logf("broker %d: a lag in records %v, in bytes %v", n.Broker(), records, bytes)
+		}
+		some = some || records && bytes
+	}
+	return some
+}
+
 // Every record is on every replica, byte for byte; a broker that stops leaves the ISR, and comes back into it with what it
 // missed; what is acknowledged meanwhile is read after a change of all leaders.
 func TestReplicasAreTheSame(t *testing.T) {
@@ -104,6 +120,9 @@ func TestReplicasAreTheSame(t *testing.T) {
 	nodes[2].Stop()
 	settles(t, "the ISR without the stopped broker", func() string { return shrunken(t, admin, "copied", 2) })
 	produceSome(t, c, "copied", 100, 200)
+	if !lags(t, nodes[:2]) {
+		t.Error("no leader tells that the stopped broker lacks anything")
+	}
 	nodes[2].Start()
 	settles(t, "the ISR with the broker that is back", func() string { return shrunken(t, admin, "copied", 3) })
 	produceSome(t, c, "copied", 200, 300)
@@ -111,6 +130,12 @@ func TestReplicasAreTheSame(t *testing.T) {
 	nodes[0].Restart()
 	produceSome(t, c, "copied", 300, 400)
 	settles(t, "the ISR at the end", func() string { return shrunken(t, admin, "copied", 3) })
+	settles(t, "nobody lacks anything", func() string {
+		if lags(t, nodes) {
+			return "the metrics tell of a lag"
+		}
+		return ""
+	})
 
 	reader := newClient(t, seeds, kgo.ConsumeTopics("copied"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	seen := map[string]bool{}

@@ -96,7 +96,9 @@ func (m *Metrics) watchReplicas(partitions *replica.Manager, image func() *metad
 	gauge("kafka_server_replicamanager_underminisrpartitioncount", "Partitions led here with fewer in-sync replicas than min.insync.replicas.", func(s replica.Summary) int { return s.UnderMinInSync })
 	gauge("kafka_server_replicamanager_atminisrpartitioncount", "Partitions led here with exactly min.insync.replicas in sync.", func(s replica.Summary) int { return s.AtMinInSync })
 	gauge("kraftgo_replica_lag_max_records", "Records that the slowest follower of a partition led here lacks.", func(s replica.Summary) int { return int(s.LargestLag) })
-	gauge("kraftgo_replica_lag_max_bytes", "Bytes that the follower lacks which lacks most of a partition led here, to within an index interval.", func(s replica.Summary) int { return int(s.LargestLagBytes) })
+	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "kraftgo_replica_lag_max_bytes", Help: "Bytes that the follower lacks which lacks most of a partition led here, to within an index interval.",
+	}, func() float64 { return float64(partitions.LargestLagBytes()) }))
 	counter("kafka_server_replicamanager_isrshrinks_total", "Times that a replica left the in-sync replicas of a partition led here.", func(s replica.Summary) int64 { return s.Shrinks })
 	counter("kafka_server_replicamanager_isrexpands_total", "Times that a replica joined the in-sync replicas of a partition led here.", func(s replica.Summary) int64 { return s.Expands })
 	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

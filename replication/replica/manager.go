@@ -116,8 +116,21 @@ type Summary struct {
 	UnderReplicated             int         // led here, with fewer in sync than there are replicas
 	UnderMinInSync, AtMinInSync int         // led here
 	LargestLag                  wire.Offset // records that the slowest follower of a partition led here lacks
-	LargestLagBytes             int64       // of their bytes, about
 	Shrinks, Expands            int64       // of ISRs of partitions led here, since the start
+}
+
+// LargestLagBytes is about how many bytes the follower lacks that lacks most of a partition led here. It is no part of the Summary,
+// since it looks into the indexes.
+func (m *Manager) LargestLagBytes() (n int64) {
+	for _, p := range m.All() {
+		status, _ := p.LeaderStatus()
+		for _, f := range status.Followers {
+			if f.Marks.End < p.log.End() {
+				n = max(n, p.log.BytesFrom(f.Marks.End))
+			}
+		}
+	}
+	return n
 }
 
 // Summary looks at all partitions.
@@ -141,10 +154,7 @@ func (m *Manager) Summary() (s Summary) {
 			s.AtMinInSync++
 		}
 		for _, f := range status.Followers {
-			if lag := p.log.End() - f.Marks.End; lag > 0 {
-				s.LargestLag = max(s.LargestLag, lag)
-				s.LargestLagBytes = max(s.LargestLagBytes, p.log.BytesFrom(f.Marks.End))
-			}
+			s.LargestLag = max(s.LargestLag, p.log.End()-f.Marks.End)
 		}
 	}
 	s.Shrinks, s.Expands = m.env.shrinks.Load(), m.env.expands.Load()
