@@ -39,6 +39,16 @@ explore RUN="full":
 sim-metadata SEEDS="2000" FIRST="0":
     GOGC=400 SIM_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} go test ./cluster -run SimulatedMetadata -v -timeout 60m
 
+# known mistakes, one after the other: the explorer must find each, and says by which rule
+mutants:
+    #!/usr/bin/env bash
+    set -uo pipefail
+    for m in 1 4 6 7; do
+      if out=$(go test -tags explore,mutant_m$m ./replication -run Explore -timeout 10m 2>&1); then echo "M$m lives"; exit 1; fi
+      why=$(grep -m1 broken: <<<"$out") || { echo "M$m failed, and not by a rule:"; echo "$out"; exit 1; }
+      echo "M$m caught by ${why##*broken: }"
+    done
+
 # every fuzz target for a time
 fuzz TIME="60s":
     .ci/fuzz {{TIME}}

@@ -1,8 +1,9 @@
-// Package mutant switches known mistakes on, to prove that the checks of the explorer (replication) and of the simulation
-// (cluster/sim) would find them. Each is a mistake that a replicated log has made before. All are constants that are false in
-// every build but one with the build tag of that mutant (mutant_m1 and so on), so that nothing of them is left in a binary.
+// Package mutant switches known mistakes on, to prove that the checks of the explorer (replication) would find them. Each is a mistake
+// that a replicated log has made before. All are constants that are false in every build but one with the build tag of that mutant
+// (mutant_m1 and so on), so that nothing of them is left in a binary.
 //
-// `just mutants` builds each, and tells which check caught it.
+// `just mutants` builds each that the explorer finds within the bounds of CI (M1, M4, M6, M7), and tells which rule caught it. M2, M3
+// and M5 need more leaders, or more delays, than those bounds have: nothing is proved about them yet.
 package mutant
 
 // The mistakes. At most one is on.
@@ -23,8 +24,4 @@ const (
 	NoMaximalISR = active == 6
 	// AckBeforeSync counts what is appended as if it were synced.
 	AckBeforeSync = active == 7
-	// DamageIsTorn takes every bad checksum for the torn end of a log that nobody relies on.
-	DamageIsTorn = active == 8
-	// DeleteOrphans removes replicas that the metadata, as far as it is known yet, does not have.
-	DeleteOrphans = active == 12
 )

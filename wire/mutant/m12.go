@@ -1,5 +1,0 @@
-//go:build mutant_m12
-
-package mutant
-
-const active = 12
