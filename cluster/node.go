@@ -53,6 +53,7 @@ type Node struct {
 	internalAddr   string // as others reach it
 	gossipAddr     string
 	met            []gossip.Member // who answered when this node asked to join
+	refusals       int             // of gossip's goroutine: how often nobody was reached but such as refuse this node
 
 	replica    *feed.Replica
 	puller     *feed.Puller
@@ -131,7 +132,9 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 func (n *Node) Failed() <-chan error { return n.failed }
 
 func (n *Node) fail(err error) {
-	n.log.Error("the node cannot go on", "error", err)
+	if !n.starting.Load() { // Start returns it
+		n.log.Error("the node cannot go on", "error", err)
+	}
 	n.once.Do(func() { n.failed <- err })
 }
 
@@ -299,8 +302,9 @@ func (n *Node) joinGossip() error {
 	g, err := gossip.Start(gossip.Options{
 		TCP: n.gossipTCP, UDP: n.gossipUDP, Advertise: n.gossipAddr, Self: self, Secret: n.config.Secret, Seeds: n.config.Seeds,
 		PeersFile: filepath.Join(n.config.Data, "peers.json"), Log: n.log, Dial: n.world.dial,
-		OnChange: func() { n.puller.Poke() },
-		OnGone:   func(m gossip.Member) { n.suspect(m.Directory) },
+		OnChange:  func() { n.puller.Poke() },
+		OnGone:    func(m gossip.Member) { n.suspect(m.Directory) },
+		OnRefused: n.seedsRefuse,
 	})
 	if err != nil {
 		return err
@@ -351,6 +355,9 @@ func (n *Node) register() error {
 		return fmt.Errorf("data directory %s says cluster %s in meta.json: the two are different clusters. %s", n.config.Data, n.identity.Cluster, refusal.Message)
 	}
 	if err != nil {
+		return err
+	}
+	if err := n.keepSecret(); err != nil {
 		return err
 	}
 	n.lossy.Store(false)

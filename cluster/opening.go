@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kraftgo/kraftgo/cluster/admin"
@@ -27,9 +28,25 @@ import (
 
 func (n *Node) openDirectory() (err error) {
 	dir := n.config.Data
-	if _, err := os.Stat(dir); os.IsNotExist(err) && !n.config.Found && !n.config.Join {
-		_, err := openIdentity(dir, false, "", -1) // which says what to do, and makes nothing
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("--data %s is a file; a node needs a directory", dir)
+	}
+	if !n.config.Found && !n.config.Join {
+		if raw, err := readFile(filepath.Join(dir, "meta.json")); raw == nil && err == nil {
+			_, err := openIdentity(dir, false, "", -1) // which says what to do; nothing is made in the directory
+			return err
+		}
+	}
+	secret, err := n.givenSecret(dir)
+	if err != nil {
 		return err
+	}
+	n.config.Secret = secret
+	joins := ""
+	if n.config.Join {
+		if joins, err = n.hello(); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "metadata"), 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
@@ -45,15 +62,6 @@ func (n *Node) openDirectory() (err error) {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			id = wire.BrokerID(parsed)
-		}
-	}
-	if err := n.keepSecret(dir); err != nil {
-		return err
-	}
-	joins := ""
-	if n.config.Join {
-		if joins, err = n.hello(); err != nil {
-			return err
 		}
 	}
 	if n.identity, err = openIdentity(dir, n.config.Found, joins, id); err != nil {
@@ -81,27 +89,57 @@ func (n *Node) openDirectory() (err error) {
 		n.identity.Rack = r // later starts need not say it again
 	}
 	n.settings = control.Settings{Broker: n.identity.Broker, Static: n.config.Settings}
+	if n.config.Join || n.config.Found {
+		return nil
+	}
+	return n.checkSeeds()
+}
+
+// givenSecret returns the cluster's secret: the one that is given, or the one that the data directory has.
+func (n *Node) givenSecret(dir string) ([]byte, error) {
+	name := filepath.Join(dir, "secret")
+	if _, err := os.Stat(name); len(n.config.Secret) > 0 || os.IsNotExist(err) {
+		return n.config.Secret, nil
+	}
+	return ReadSecret(name)
+}
+
+// keepSecret notes the secret in the data directory, once it is known to be the cluster's.
+func (n *Node) keepSecret() error {
+	name := filepath.Join(n.config.Data, "secret")
+	if kept, err := readFile(name); len(n.config.Secret) == 0 || err == nil && bytes.Equal(bytes.TrimSpace(kept), n.config.Secret) {
+		return nil
+	}
+	if err := writeDurably(name, append(slices.Clone(n.config.Secret), '\n')); err != nil {
+		return fmt.Errorf("keep the cluster's secret: %w", err)
+	}
 	return nil
 }
 
-// keepSecret notes the secret in the data directory, and takes it from there when it is not given.
-func (n *Node) keepSecret(dir string) error {
-	name := filepath.Join(dir, "secret")
-	if len(n.config.Secret) > 0 {
-		if kept, err := readFile(name); err == nil && bytes.Equal(bytes.TrimSpace(kept), n.config.Secret) {
-			return nil
-		}
-		if err := writeDurably(name, append(slices.Clone(n.config.Secret), '\n')); err != nil {
-			return fmt.Errorf("keep the cluster's secret: %w", err)
-		}
-		return nil
+// checkSeeds refuses seeds that are not of this node's cluster. One that does not answer at once proves nothing.
+func (n *Node) checkSeeds() error {
+	ctx, cancel := context.WithTimeout(n.ctx, time.Second)
+	defer cancel()
+	faults := make([]error, len(n.config.Seeds))
+	var all sync.WaitGroup
+	for i, seed := range n.config.Seeds {
+		all.Go(func() {
+			if err := gossip.Check(ctx, n.world.dial, seed, n.config.Secret, n.identity.Cluster); gossip.Permanent(err) {
+				faults[i] = err
+			}
+		})
 	}
-	if _, err := os.Stat(name); os.IsNotExist(err) {
-		return nil
+	all.Wait()
+	return errors.Join(faults...)
+}
+
+// seedsRefuse ends a start when, for some seconds, no node has been reached but such as do not let this one in. A node that runs goes
+// on: it may be the others who are wrong.
+func (n *Node) seedsRefuse(why error) {
+	if n.refusals++; n.refusals > 1 && n.starting.Load() {
+		n.fail(why)
+		n.cancel()
 	}
-	secret, err := ReadSecret(name)
-	n.config.Secret = secret
-	return err
 }
 
 // hello asks the seeds which cluster they are of, until one answers.

@@ -120,6 +120,29 @@ func TestWrongNodesAreRefused(t *testing.T) {
 		edit(t, dir, func(m map[string]any) { m["broker"] = float64(-1) })
 		refuses(t, cluster.Config{Data: dir, Join: true, Seeds: []string{other.Gossip()}}, "began to join cluster", "join with a new directory")
 	})
+	t.Run("start with a seed of another cluster", func(t *testing.T) {
+		refuses(t, cluster.Config{Data: copied(t, b.Dir()), Seeds: []string{other.Gossip()}}, "seed "+other.Gossip(), "a node of another cluster", "give the node a seed of its own cluster")
+	})
+	t.Run("start with a seed and another secret", func(t *testing.T) {
+		dir := copied(t, locked.Dir())
+		refuses(t, cluster.Config{Data: dir, Seeds: []string{locked.Gossip()}, Secret: []byte("what might it be, then?")}, "copy the file that its nodes have")
+		if kept, err := os.ReadFile(filepath.Join(dir, "secret")); err != nil || string(kept) != "all nodes know this secret\n" {
+			t.Errorf("the directory has the secret %q now, %v", kept, err)
+		}
+	})
+	t.Run("nothing is made in a directory that holds no node", func(t *testing.T) {
+		dir := t.TempDir()
+		refuses(t, cluster.Config{Data: dir}, "holds no node")
+		refuses(t, cluster.Config{Data: dir, Join: true, Seeds: []string{locked.Gossip()}}, "the cluster has one")
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%v, %v", left, err)
+		}
+		file := filepath.Join(dir, "f")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		refuses(t, cluster.Config{Data: file}, "is a file; a node needs a directory")
+	})
 	t.Run("a broker id that lives", func(t *testing.T) {
 		s := loopback()
 		s["broker.id"] = "1"
@@ -135,6 +158,22 @@ func TestWrongNodesAreRefused(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	})
+}
+
+// A member that starts without a seed, and with another secret than the nodes that it knows, says so and stops; with its own it comes up.
+func TestAMemberWithAnotherSecret(t *testing.T) {
+	secret := func(c *cluster.Config) { c.Secret = []byte("all nodes know this secret") }
+	a := kraftgotest.Start(t, nil, secret)
+	b := a.Join(nil, secret)
+	eventually(t, "it knows the other", func() bool {
+		known, err := os.ReadFile(filepath.Join(b.Dir(), "peers.json"))
+		return err == nil && strings.Contains(string(known), a.Gossip())
+	})
+	b.Stop()
+	refuses(t, cluster.Config{Data: b.Dir(), Secret: []byte("what might it be, then?")}, "seed "+a.Gossip(), "copy the file that its nodes have")
+	if err := b.Resume(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestSecretFiles(t *testing.T) {

@@ -11,7 +11,7 @@
 //
 // # What if
 //
-//   - no seed answers: they are tried on, with back-off, and the log says so now and then;
+//   - no seed answers: they are tried on, with back-off, and the log says so now and then, with what each says to a hello;
 //   - both halves of a long partition have forgotten each other, which memberlist does after half a minute: a peer that was
 //     known and is absent is dialled again, one at a time, every [Options.Rejoin]; the peers are kept in a file;
 //   - a node comes back at another address: it has another name, since a name is directory and boot nonce; the old

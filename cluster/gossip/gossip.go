@@ -34,10 +34,13 @@ type Options struct {
 	OnChange  func()   // who is there, or what they say of themselves, has changed
 	// OnGone is called for an incarnation that left or does not answer any more: a hint.
 	OnGone func(Member)
-	Log    *slog.Logger  // [discard]
-	Dial   Dialer        // [TCP]
-	Rejoin time.Duration // between attempts to reach one peer that is absent [15 s]
-	Forget time.Duration // after which an absent peer is not tried any more [24 h]
+	// OnRefused is called while nobody is reached, every few seconds, if all addresses that are tried answer that this node may not
+	// come in, which waiting does not mend (see [Permanent]).
+	OnRefused func(error)
+	Log       *slog.Logger  // [discard]
+	Dial      Dialer        // [TCP]
+	Rejoin    time.Duration // between attempts to reach one peer that is absent [15 s]
+	Forget    time.Duration // after which an absent peer is not tried any more [24 h]
 
 	quick bool // of tests: memberlist forgets within a second
 }
@@ -234,7 +237,7 @@ func (g *Gossip) seek() {
 			if n, err := g.list.Join(absent); n == 0 {
 				wait = min(2*wait, max(g.opts.Rejoin/4, 50*time.Millisecond))
 				if time.Since(said) > 5*time.Second {
-					g.opts.Log.Info("no other node is reached; trying on", "addresses", strings.Join(absent, ", "), "error", err)
+					g.diagnose(absent, err)
 					said = time.Now()
 				}
 			}
@@ -254,6 +257,59 @@ func (g *Gossip) seek() {
 			return
 		}
 	}
+}
+
+// diagnose says why nobody is reached: memberlist's own errors do not tell another cluster or another secret from a fault of the network.
+func (g *Gossip) diagnose(absent []string, err error) {
+	faults := make([]error, len(absent))
+	var all sync.WaitGroup
+	for i, a := range absent[:min(len(absent), maxAsked)] {
+		all.Go(func() { faults[i] = g.ask(a) })
+	}
+	all.Wait()
+	faults = faults[:min(len(absent), maxAsked)]
+	refused := slices.DeleteFunc(slices.Clone(faults), func(err error) bool { return !Permanent(err) })
+	for _, why := range refused {
+		g.opts.Log.Warn("a node does not let this one in", "reason", why)
+	}
+	if rest := slices.DeleteFunc(faults, func(err error) bool { return err == nil || Permanent(err) }); len(rest) > 0 {
+		err = errors.Join(rest...)
+	}
+	if len(refused) == len(absent) {
+		if g.opts.OnRefused != nil {
+			g.opts.OnRefused(errors.Join(refused...))
+		}
+		return
+	}
+	g.opts.Log.Info("no other node is reached; trying on", "addresses", strings.Join(absent, ", "), "error", err)
+}
+
+const (
+	maxAsked  = 16              // addresses at a time
+	askingFor = 2 * time.Second // each
+)
+
+// ask says hello to an address; nil: it would let us in.
+func (g *Gossip) ask(address string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), askingFor)
+	defer cancel()
+	defer g.endsWithUs(cancel)()
+	return Check(ctx, g.opts.Dial, address, g.opts.Secret, g.self.Load().Cluster)
+}
+
+// endsWithUs calls cancel when this node stops before the function that it returns is called.
+func (g *Gossip) endsWithUs(cancel func()) func() {
+	done := make(chan struct{})
+	g.ended.Add(1)
+	go func() {
+		defer g.ended.Done()
+		select {
+		case <-g.stop:
+			cancel()
+		case <-done:
+		}
+	}()
+	return func() { close(done) }
 }
 
 // absent returns the addresses of seeds and peers that nobody here answers for.

@@ -195,7 +195,7 @@ func TestStrangersAreKeptOut(t *testing.T) {
 	other := start(t, 3, 1, with(secret("a secret that all know"), seeded(a), func(o *Options) { o.Self.Cluster = "c2" }))
 	guess := start(t, 4, 1, with(secret("another secret altogether"), seeded(a)))
 	until(t, "the strangers have tried", func() bool {
-		return strings.Contains(other.log.String(), "no other node is reached") && strings.Contains(guess.log.String(), "no other node is reached")
+		return strings.Contains(other.log.String(), "give the node a seed of its own cluster") && strings.Contains(guess.log.String(), "copy the file that its nodes have")
 	})
 	if !a.sees(1, 2) || !b.sees(1, 2) || !other.sees(3) || !guess.sees(4) {
 		t.Fatalf("a sees %v, b %v, the others %v and %v", a.Members(), b.Members(), other.Members(), guess.Members())

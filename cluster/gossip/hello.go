@@ -39,12 +39,16 @@ var (
 	ErrSecret = errors.New("the cluster's secret does not match")
 	// ErrVersion is the result of a hello to a node of another version, which does not understand it.
 	ErrVersion = errors.New("another version of kraftgo")
+	// ErrOtherCluster is the result of a [Check] of a node of another cluster.
+	ErrOtherCluster = errors.New("a node of another cluster")
 	// ErrNotGossip is the result of a hello to something else.
 	ErrNotGossip = errors.New("not a kraftgo gossip address")
 )
 
 // Permanent reports whether a hello failed in a way that waiting does not mend.
-func Permanent(err error) bool { return errors.Is(err, ErrSecret) || errors.Is(err, ErrVersion) }
+func Permanent(err error) bool {
+	return errors.Is(err, ErrSecret) || errors.Is(err, ErrVersion) || errors.Is(err, ErrOtherCluster)
+}
 
 // HelloAnswer is what a seed tells a newcomer.
 type HelloAnswer struct {
@@ -95,6 +99,15 @@ func Hello(ctx context.Context, dial Dialer, seed string, secret []byte) (HelloA
 		return fail(err)
 	}
 	return answer, nil
+}
+
+// Check asks a seed whether it is of our cluster. The error says what to do about it.
+func Check(ctx context.Context, dial Dialer, seed string, secret []byte, cluster string) error {
+	answer, err := Hello(ctx, dial, seed, secret)
+	if err == nil && answer.Cluster != cluster {
+		err = fmt.Errorf("seed %s: %w: it is of cluster %s, and this node's data directory of cluster %s; give the node a seed of its own cluster, or join with a new directory", seed, ErrOtherCluster, answer.Cluster, cluster)
+	}
+	return err
 }
 
 func hello(c net.Conn, secret []byte) (a HelloAnswer, err error) {

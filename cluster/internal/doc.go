@@ -3,7 +3,7 @@
 //
 //	dialler  -> kind | magic | version | hello: identity, nonce, who is expected
 //	acceptor -> status | hello: identity, nonce | proof
-//	dialler  -> proof
+//	dialler  -> status | proof
 //	acceptor -> status, and the stream begins
 //
 // A proof is an HMAC-SHA256 under a key derived from the cluster's secret, over the prover's role and everything that was

@@ -46,7 +46,7 @@ var (
 	ErrNotKraftgo        = errors.New("not a kraftgo internal listener")
 )
 
-// status is the acceptor's verdict.
+// status is a side's verdict on the other.
 type status byte
 
 const (
@@ -174,16 +174,17 @@ func (o *Options) dialHandshake(c net.Conn, k Kind, expect wire.UUID) (Identity,
 	}
 	said := append(opening, answer...)
 	if !hmac.Equal(proof, o.proof("acceptor", said)) || theirs.hasSecret != h.hasSecret {
-		return theirs.identity, fmt.Errorf("%w: it does not prove that it knows ours; all nodes need the same --secret-file", ErrSecret)
+		// The other side would say the same of us, so that it is told, though it proved nothing.
+		return theirs.identity, goodbye(c, badSecret, ErrSecret, "one side does not prove that it knows the secret of the other; all nodes need the same --secret-file")
 	}
 	switch s, why := o.judge(h, theirs, expect); s {
 	case accepted:
 	case refused:
-		return theirs.identity, fmt.Errorf("%w: %s", ErrUnwanted, why)
+		return theirs.identity, goodbye(c, s, ErrUnwanted, why)
 	default:
-		return theirs.identity, fmt.Errorf("%w: %s", statusErrors[s], why)
+		return theirs.identity, goodbye(c, s, statusErrors[s], why)
 	}
-	if _, err := c.Write(o.proof("dialler", said)); err != nil {
+	if _, err := c.Write(append([]byte{byte(accepted)}, o.proof("dialler", said)...)); err != nil {
 		return theirs.identity, fmt.Errorf("handshake: %w", err)
 	}
 	return theirs.identity, readStatus(c)
@@ -205,7 +206,7 @@ func (o *Options) judge(ours, theirs hello, expect wire.UUID) (status, string) {
 	return accepted, ""
 }
 
-// readStatus reads the acceptor's verdict.
+// readStatus reads the other side's verdict.
 func readStatus(c net.Conn) error {
 	var b [1]byte
 	if _, err := io.ReadFull(c, b[:]); err != nil {
@@ -265,9 +266,12 @@ func (o *Options) acceptHandshake(c net.Conn) (Kind, Identity, error) {
 	if _, err := c.Write(append(appendSized([]byte{byte(accepted)}, answer), o.proof("acceptor", said)...)); err != nil {
 		return 0, theirs.identity, fmt.Errorf("handshake: %w", err)
 	}
+	if err := readStatus(c); err != nil {
+		return 0, theirs.identity, fmt.Errorf("the other side went no further: %w", err)
+	}
 	proof := make([]byte, proofSize)
 	if _, err := io.ReadFull(c, proof); err != nil {
-		return 0, theirs.identity, fmt.Errorf("handshake: the other side did not go on after our proof; its log says why: %w", err)
+		return 0, theirs.identity, fmt.Errorf("handshake: %w", err)
 	}
 	if !hmac.Equal(proof, o.proof("dialler", said)) {
 		return 0, theirs.identity, refuse(c, badSecret, "the other side does not prove that it knows the cluster's secret")
@@ -279,12 +283,15 @@ func (o *Options) acceptHandshake(c net.Conn) (Kind, Identity, error) {
 	return k, theirs.identity, err
 }
 
-// refuse tells the other side why, and returns it as an error.
-func refuse(c net.Conn, s status, why string) error {
+// refuse tells the dialler why, and returns it as an error.
+func refuse(c net.Conn, s status, why string) error { return goodbye(c, s, statusErrors[s], why) }
+
+// goodbye tells the other side why, and returns it as an error that wraps as.
+func goodbye(c net.Conn, s status, as error, why string) error {
 	if len(why) > maxReason {
 		why = why[:maxReason]
 	}
-	err := fmt.Errorf("%w: %s", statusErrors[s], why)
+	err := fmt.Errorf("%w: %s", as, why)
 	if _, writeErr := c.Write(appendSized([]byte{byte(s)}, []byte(why))); writeErr != nil {
 		return errors.Join(err, writeErr)
 	}

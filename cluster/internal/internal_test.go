@@ -122,7 +122,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"another cluster":     {other, nil, wire.UUID{1}, ErrOtherCluster, "give the node a seed of its own cluster", ""},
 		"a wiped directory":   {nil, nil, wire.UUID{9}, ErrNotWhoWasExpected, "directory CQAAAAAAAAAAAAAAAAAAAA was expected, directory AQAAAAAAAAAAAAAAAAAAAA is there", "was expected"},
-		"another secret":      {func(o *Options) { o.Secret = []byte("x") }, nil, wire.UUID{1}, ErrSecret, "all nodes need the same --secret-file", ""},
+		"another secret":      {func(o *Options) { o.Secret = []byte("x") }, nil, wire.UUID{1}, ErrSecret, "all nodes need the same --secret-file", "it says: one side does not prove"},
 		"no secret there":     {func(o *Options) { o.Secret = nil }, nil, wire.UUID{1}, ErrSecret, "one of the two nodes has a secret", "has a secret"},
 		"no secret here":      {nil, func(o *Options) { o.Secret = nil }, wire.UUID{1}, ErrSecret, "one of the two nodes has a secret", "has a secret"},
 		"the acceptor checks": {picky, nil, wire.UUID{1}, ErrRefused, "broker 2 is an older copy", "broker 2 is an older copy"},

@@ -31,8 +31,8 @@ func Start(t testing.TB, settings map[string]string, change ...func(*cluster.Con
 	return n
 }
 
-// Join runs a further node of the cluster until the test ends.
-func (n *Node) Join(settings map[string]string) *Node {
+// Join runs a further node of the cluster until the test ends. change may change how it starts the first time.
+func (n *Node) Join(settings map[string]string, change ...func(*cluster.Config)) *Node {
 	n.t.Helper()
 	m := &Node{t: n.t, dir: n.t.TempDir(), settings: maps.Clone(n.settings)}
 	for _, name := range []string{"listeners", "admin.listener", "internal.listener", "gossip.listener"} {
@@ -40,7 +40,12 @@ func (n *Node) Join(settings map[string]string) *Node {
 	}
 	maps.Copy(m.settings, settings)
 	seed := n.node.Address().Gossip
-	m.start(func(c *cluster.Config) { c.Join, c.Seeds = true, []string{seed} })
+	m.start(func(c *cluster.Config) {
+		c.Join, c.Seeds = true, []string{seed}
+		for _, f := range change {
+			f(c)
+		}
+	})
 	n.t.Cleanup(m.Stop)
 	return m
 }

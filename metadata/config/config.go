@@ -140,7 +140,7 @@ func (k *Key) Check(value string) error {
 			if !k.allowed(s) {
 				return bad("String must be one of: %s", strings.Join(k.OneOf, ", "))
 			}
-			if k.Form != nil && v != "*" && !k.Form.MatchString(s) {
+			if k.Form != nil && (v != "*" || k.Form != replicaForm) && !k.Form.MatchString(s) {
 				return &ErrInvalid{Key: k.Name, Value: "[" + value + "]", Want: k.Name + " must be " + k.FormDoc}
 			}
 		}

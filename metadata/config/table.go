@@ -19,6 +19,9 @@ func synonym(names ...string) []Synonym {
 	return s
 }
 
+// hostPortForm is what an address looks like: a name, an IPv4 address, or an IPv6 one in brackets.
+var hostPortForm = regexp.MustCompile(`^([^:\[\]/ ]+|\[[0-9a-fA-F:.%]+\]):[0-9]{1,5}$`)
+
 var replicaForm = regexp.MustCompile(`^[0-9]+:[0-9]+$`)
 
 const replicaFormDoc = "the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],..."
@@ -113,7 +116,7 @@ var keys = []Key{
 	{Name: "internal.listener", Scope: Broker, Type: String, Default: "127.0.0.1:9093", Doc: "Where other brokers connect, as host:port. Flag --internal. (kraftgo's own)"},
 	{Name: "internal.advertised.listener", Scope: Broker, Type: String, Null: true, Doc: "Where other brokers are told to connect, as host:port; by default the address that is bound. (kraftgo's own)"},
 	{Name: "gossip.advertised.listener", Scope: Broker, Type: String, Null: true, Doc: "Where other nodes are told to gossip, as host:port; by default the address that is bound. (kraftgo's own)"},
-	{Name: "cluster.seeds", Scope: Broker, Type: List, Null: true, Doc: "Gossip addresses of other nodes, as host:port, through which this one finds the cluster. Flag --seed. (kraftgo's own)"},
+	{Name: "cluster.seeds", Scope: Broker, Type: List, Null: true, Form: hostPortForm, FormDoc: "addresses of the form HOST:PORT", Doc: "Gossip addresses of other nodes, as host:port, through which this one finds the cluster. Flag --seed. (kraftgo's own)"},
 	{Name: "cluster.secret.file", Scope: Broker, Type: String, Null: true, Doc: "A file with the secret that all nodes of the cluster share; needed to listen for other nodes beyond loopback. Flag --secret-file. (kraftgo's own)"},
 	{Name: "cluster.acls", Scope: Broker, Type: String, Default: "off", OneOf: []string{"off", "stored"}, Doc: "stored: ACLs are kept and told, and nothing is refused by them yet; off: they are refused with SECURITY_DISABLED, as by Kafka without an authorizer. The same on all nodes. (kraftgo's own)"},
 	{Name: "cluster.voters", Scope: Broker, Type: Int, Default: "3", Min: 1, Max: 5, Doc: "How many brokers vote in the metadata quorum, where there are as many: 1, 3 or 5; an even number counts as the odd one below. (kraftgo's own)"},
