@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -37,6 +38,13 @@ func eventually(t *testing.T, what string, done func() bool) {
 // voters returns who votes, as a node tells it.
 func voters(t *testing.T, n *kraftgotest.Node) []int32 {
 	t.Helper()
+	ends := voterEnds(t, n)
+	return slices.Sorted(maps.Keys(ends))
+}
+
+// voterEnds is where the logs of the voters end.
+func voterEnds(t *testing.T, n *kraftgotest.Node) map[int32]int64 {
+	t.Helper()
 	r := kmsg.NewPtrDescribeQuorumRequest()
 	p := kmsg.NewDescribeQuorumRequestTopicPartition()
 	topic := kmsg.NewDescribeQuorumRequestTopic()
@@ -46,11 +54,10 @@ func voters(t *testing.T, n *kraftgotest.Node) []int32 {
 	if err != nil || len(a.Topics) != 1 || len(a.Topics[0].Partitions) != 1 {
 		t.Fatalf("%+v, %v", a, err)
 	}
-	var out []int32
+	out := map[int32]int64{}
 	for _, v := range a.Topics[0].Partitions[0].CurrentVoters {
-		out = append(out, v.ReplicaID)
+		out[v.ReplicaID] = v.LogEndOffset
 	}
-	slices.Sort(out)
 	return out
 }
 

@@ -249,7 +249,24 @@ func (n *Node) reign(term wire.Term) {
 type streams struct{ node *Node }
 
 // Accepted implements [quorum.Streams].
-func (s streams) Accepted() net.Listener { return s.node.internal.Streams(internal.KindRaft) }
+func (s streams) Accepted() net.Listener {
+	return pokingListener{s.node.internal.Streams(internal.KindRaft), s.node}
+}
+
+// pokingListener tells the controller soon how far this node's log goes when the quorum turns to it: it was staged, or has another leader.
+type pokingListener struct {
+	net.Listener
+	node *Node
+}
+
+// Accept implements [net.Listener].
+func (p pokingListener) Accept() (net.Conn, error) {
+	c, err := p.Listener.Accept()
+	if a := p.node.agent.Load(); a != nil && err == nil {
+		a.Poke()
+	}
+	return c, err
+}
 
 // Dial implements [quorum.Streams].
 func (s streams) Dial(ctx context.Context, address string, expect wire.UUID) (net.Conn, error) {
@@ -344,7 +361,7 @@ func (n *Node) register() error {
 		r.Endpoints = append(r.Endpoints, metadata.Endpoint{Listener: e.name, Host: host, Port: uint16(number)})
 	}
 	agent := lifecycle.StartAgent(lifecycle.AgentOptions{
-		Cluster: n.identity.Cluster, Registration: r, Damage: n.damage, Register: n.peers.register, Heartbeat: n.peers.heartbeat,
+		Cluster: n.identity.Cluster, Registration: r, Readmit: n.config.Readmit, Damage: n.damage, Register: n.peers.register, Heartbeat: n.peers.heartbeat,
 		Applied: n.replica.Published, State: n.state, LogEnd: n.quorum.LastIndex, Log: n.log, Refused: n.fail,
 		Interval: n.milliseconds("broker.heartbeat.interval.ms"), Session: n.milliseconds("broker.session.timeout.ms"),
 	})

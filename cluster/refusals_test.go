@@ -296,9 +296,20 @@ func TestARemovedBrokerStops(t *testing.T) {
 	unregister(t, a, 2)
 	select {
 	case err := <-b.Failed():
-		told(t, err, "broker 2 was removed from the cluster", "stop this node, or join the cluster anew with an empty directory")
+		told(t, err, "broker 2 was removed from the cluster", "start it once with --readmit", "a node with an empty directory joins as a new broker")
 	case <-time.After(30 * time.Second):
 		t.Fatal("it goes on")
+	}
+	b.Stop()
+	for _, n := range []*kraftgotest.Node{b, away} { // as a supervisor does it
+		told(t, n.Resume(), "was removed from the cluster, and this is its directory", "start it once with --readmit")
+	}
+	if err := b.Resume(func(c *cluster.Config) { c.Readmit = true }); err != nil || b.Broker() != 2 {
+		t.Fatalf("let in again: %v", err)
+	}
+	b.Stop()
+	if err := b.Resume(); err != nil {
+		t.Fatalf("started again: %v", err)
 	}
 }
 
@@ -324,6 +335,16 @@ func TestALostDirectoryIsANewNode(t *testing.T) {
 	}
 	told(t, nodes[2].Resume(), "Broker 3 is registered from another directory and is alive", "another broker id")
 	drain(t, client(t, again, kgo.ConsumeTopics("t")), 200)
+	// The old directory, which knows nothing of what came since, takes its id back: it counts for nothing before it has caught up.
+	fill(t, client(t, nodes[0]), "t", 200, 200)
+	again.Stop()
+	if err := nodes[2].Resume(); err != nil || nodes[2].Broker() != 3 {
+		t.Fatalf("the old directory: %v", err)
+	}
+	eventually(t, "all replicas in sync once more", func() bool {
+		return !slices.ContainsFunc(partitions(t, client(t, nodes[0]), "t"), func(p partition) bool { return len(p.ISR) != 3 })
+	})
+	drain(t, client(t, nodes[2], kgo.ConsumeTopics("t")), 400)
 	if fresh := nodes[0].Join(nil); fresh.Broker() != 4 {
 		t.Errorf("a new node is broker %d", fresh.Broker())
 	}

@@ -77,3 +77,15 @@ func TestAVoteMovesByRequest(t *testing.T) {
 	eventually(t, "broker 4 has it", func() bool { return slices.Equal(voters(t, nodes[0]), []int32{1, 3, 4}) })
 	createTopic(t, nodes[1], "after", 1, nil)
 }
+
+// New voters tell where their logs end at once, not with their next regular heartbeat.
+func TestNewVotersTellOfTheirLogs(t *testing.T) {
+	a := kraftgotest.Start(t, map[string]string{"broker.heartbeat.interval.ms": "300000", "broker.session.timeout.ms": "900000"})
+	for range 2 {
+		a.Join(nil)
+	}
+	eventually(t, "three logs", func() bool {
+		ends := voterEnds(t, a)
+		return len(ends) == 3 && ends[2] > 0 && ends[3] > 0
+	})
+}

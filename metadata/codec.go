@@ -53,6 +53,8 @@ func newRecord(t RecordType) Record {
 		return new(RemoveCredential)
 	case TypeQuota:
 		return new(Quota)
+	case TypeRemovedDirectory:
+		return new(RemovedDirectory)
 	}
 	return nil
 }
@@ -194,6 +196,17 @@ func (u *UnregisterBroker) appendTo(b []byte) []byte {
 
 func (u *UnregisterBroker) decode(r *wire.Reader) {
 	u.Broker, u.Epoch = wire.BrokerID(r.Int32()), wire.BrokerEpoch(r.Int64())
+}
+
+// Type implements [Record].
+func (*RemovedDirectory) Type() RecordType { return TypeRemovedDirectory }
+
+func (d *RemovedDirectory) appendTo(b []byte) []byte {
+	return wire.AppendBool(wire.AppendInt32(wire.AppendUUID(b, d.Directory), int32(d.Broker)), d.Back)
+}
+
+func (d *RemovedDirectory) decode(r *wire.Reader) {
+	d.Directory, d.Broker, d.Back = r.UUID(), wire.BrokerID(r.Int32()), r.Bool()
 }
 
 // Type implements [Record].

@@ -108,6 +108,11 @@ func (x *hasher) touched(m *Image, r Record) Hash {
 		return x.brokerOf(m, r.Broker)
 	case *UnregisterBroker:
 		return x.brokerOf(m, r.Broker)
+	case *RemovedDirectory:
+		if d := m.RemovedDirectory(r.Directory); d != nil {
+			return x.record(d)
+		}
+		return Hash{}
 	case *TopicRecord:
 		t := m.TopicByID(r.ID)
 		if t == nil {

@@ -28,6 +28,7 @@ func TestHashTellsStatesApart(t *testing.T) {
 		&PartitionRecord{Topic: topic, Replicas: []wire.BrokerID{1, 2}}, &PartitionChange{Topic: topic, ISR: []wire.BrokerID{1}},
 		&ConfigRecord{resource, "a", &one}, &ConfigRecord{resource, "a", &two}, &ConfigRecord{resource, "b", &two}, &ProducerIDs{Next: 9},
 		&BrokerIDs{Next: 9}, &Feature{Name: "f", Level: 1}, &Feature{Name: "f", Level: 2}, &RemoveTopic{Topic: topic}, &UnregisterBroker{Broker: 1},
+		&RemovedDirectory{Directory: topic, Broker: 1}, &RemovedDirectory{Directory: wire.UUID{2}, Broker: 2},
 	} {
 		h := apply(r)
 		if other, same := seen[h]; same {
@@ -36,6 +37,10 @@ func TestHashTellsStatesApart(t *testing.T) {
 		seen[h] = i
 	}
 	before := s.Image().Hash()
+	apply(&RemovedDirectory{Directory: wire.UUID{3}, Broker: 3})
+	if got := apply(&RemovedDirectory{Directory: wire.UUID{3}, Back: true}); got != before {
+		t.Errorf("a directory removed and let in again leads to %s, before it was %s", got, before)
+	}
 	apply(&ConfigRecord{resource, "a", &one})
 	if got := apply(&ConfigRecord{resource, "a", nil}); got != before {
 		t.Errorf("a setting and its removal lead to %s, before it was %s", got, before)

@@ -18,6 +18,7 @@ type Image struct {
 	recovery  Recovery
 
 	brokers *btree.BTreeG[*BrokerInfo]
+	removed *btree.BTreeG[*RemovedDirectory]
 	byName  *btree.BTreeG[*Topic]
 	byID    *btree.BTreeG[*Topic]
 	configs *btree.BTreeG[*resourceConfig]
@@ -101,6 +102,7 @@ const treeDegree = 16
 func emptyImage() Image {
 	return Image{
 		brokers:  btree.NewG(treeDegree, func(a, b *BrokerInfo) bool { return a.Broker < b.Broker }),
+		removed:  btree.NewG(treeDegree, func(a, b *RemovedDirectory) bool { return lessUUID(a.Directory, b.Directory) }),
 		byName:   btree.NewG(treeDegree, func(a, b *Topic) bool { return a.Name < b.Name }),
 		byID:     btree.NewG(treeDegree, func(a, b *Topic) bool { return lessUUID(a.ID, b.ID) }),
 		configs:  btree.NewG(treeDegree, lessResource),
@@ -116,6 +118,7 @@ func emptyImage() Image {
 func (m *Image) clone() *Image {
 	c := *m
 	c.brokers, c.byName, c.byID, c.configs = m.brokers.Clone(), m.byName.Clone(), m.byID.Clone(), m.configs.Clone()
+	c.removed = m.removed.Clone()
 	c.acls, c.credentials, c.quotas = m.acls.Clone(), m.credentials.Clone(), m.quotas.Clone()
 	return &c
 }
@@ -125,6 +128,7 @@ func (m *Image) clone() *Image {
 func (m *Image) With(records ...Record) *Image {
 	s := State{image: *m, fresh: map[wire.TopicID]struct{}{}}
 	s.image.brokers, s.image.byName, s.image.byID, s.image.configs = copyOf(m.brokers), copyOf(m.byName), copyOf(m.byID), copyOf(m.configs)
+	s.image.removed = copyOf(m.removed)
 	s.image.acls, s.image.credentials, s.image.quotas = copyOf(m.acls), copyOf(m.credentials), copyOf(m.quotas)
 	for _, r := range records {
 		s.apply(m.index+1, r)
@@ -182,6 +186,12 @@ func (m *Image) Broker(id wire.BrokerID) *BrokerInfo {
 
 // Brokers calls f for every registered broker by id until it returns false.
 func (m *Image) Brokers(f func(*BrokerInfo) bool) { m.brokers.Ascend(f) }
+
+// RemovedDirectory returns what is noted of a directory whose broker was removed from the cluster, or nil.
+func (m *Image) RemovedDirectory(id wire.UUID) *RemovedDirectory {
+	d, _ := m.removed.Get(&RemovedDirectory{Directory: id})
+	return d
+}
 
 // Unfenced returns the brokers that are not fenced, by id; Live returns those of them that are not about to stop.
 func (m *Image) Unfenced() []*BrokerInfo {
@@ -274,6 +284,7 @@ func (m *Image) Records() []Record {
 		}
 		return true
 	})
+	m.removed.Ascend(func(d *RemovedDirectory) bool { out = append(out, d); return true })
 	out = append(out, m.accessRecords()...)
 	return append(out, producerIDs(m), &BrokerIDs{Next: m.nextBrokerID})
 }

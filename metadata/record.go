@@ -27,8 +27,9 @@ const (
 	TypeCredential
 	TypeRemoveCredential
 	TypeQuota
+	TypeRemovedDirectory
 
-	lastType = TypeQuota
+	lastType = TypeRemovedDirectory
 )
 
 // Record is one change of the metadata. Records are values: they hold no pointer into live state.
@@ -91,6 +92,14 @@ type BrokerIDs struct {
 type UnregisterBroker struct {
 	Broker wire.BrokerID
 	Epoch  wire.BrokerEpoch
+}
+
+// RemovedDirectory notes that the broker of a directory was removed from the cluster, so that a supervisor that starts it again does
+// not undo what an operator did; or, with Back, that an operator lets it in again.
+type RemovedDirectory struct {
+	Directory wire.UUID
+	Broker    wire.BrokerID // that it was
+	Back      bool
 }
 
 // TopicRecord creates a topic without partitions; its [PartitionRecord]s follow in the same command.

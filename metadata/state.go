@@ -95,6 +95,12 @@ func (s *State) apply(index wire.Index, r Record) {
 		m.brokers.ReplaceOrInsert(&b)
 	case *UnregisterBroker:
 		m.brokers.Delete(s.mustBroker(r.Broker))
+	case *RemovedDirectory:
+		if r.Back {
+			m.removed.Delete(r)
+		} else {
+			m.removed.ReplaceOrInsert(r)
+		}
 	case *TopicRecord:
 		s.putTopic(&Topic{Name: r.Name, ID: r.ID, Wanted: r.Wanted})
 		s.fresh[r.ID] = struct{}{}

@@ -76,6 +76,9 @@ func (w *world) draw(t *rapid.T) Record {
 	case k == 9 && !topic.IsZero():
 		return &TopicWish{Topic: topic, Wanted: rapid.Int16Range(0, 3).Draw(t, "wanted")}
 	}
+	if rapid.IntRange(0, 9).Draw(t, "removed directory") == 0 {
+		return &RemovedDirectory{Directory: wire.UUID{rapid.SampledFrom([]byte{1, 2, 3}).Draw(t, "directory")}, Broker: broker, Back: rapid.Bool().Draw(t, "back")}
+	}
 	few := rapid.SampledFrom([]string{"", "a", "b"})
 	switch k := rapid.IntRange(0, 5).Draw(t, "access"); k {
 	case 0, 1:

@@ -117,12 +117,16 @@ func (n *Node) Node() *cluster.Node { return n.node }
 func (n *Node) Failed() <-chan error { return n.node.Failed() }
 
 // Resume starts the node, which was stopped, on the addresses that it has noted. An error is why it did not come up.
-func (n *Node) Resume() error {
+func (n *Node) Resume(change ...func(*cluster.Config)) error {
 	n.t.Helper()
 	for _, name := range []string{"listeners", "admin.listener", "internal.listener", "gossip.listener"} {
 		delete(n.settings, name)
 	}
-	return n.tryStart(func(*cluster.Config) {})
+	return n.tryStart(func(c *cluster.Config) {
+		for _, f := range change {
+			f(c)
+		}
+	})
 }
 
 // Restart stops the node and starts it again, on the same addresses.

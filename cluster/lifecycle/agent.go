@@ -26,6 +26,7 @@ type AgentOptions struct {
 	Applied   func() wire.Index // the metadata that has taken effect here
 	State     func() StateHash  // of the newest metadata here
 	LogEnd    func() wire.Index
+	Readmit   bool          // an operator lets the directory of a removed broker in again
 	Refused   func(error)   // the controller will have no more of this node, and waiting changes nothing
 	Interval  time.Duration // between heartbeats
 	Session   time.Duration // after which the controller fences a broker it does not hear
@@ -231,7 +232,7 @@ func (a *Agent) step(ctx context.Context) (again bool, err error) {
 	if epoch == 0 {
 		damage := a.opts.Damage()
 		r, err := a.opts.Register(ctx, RegisterRequest{
-			Cluster: a.opts.Cluster, Registration: a.opts.Registration, Lossy: damage.Lossy, Suspects: damage.Suspects,
+			Cluster: a.opts.Cluster, Registration: a.opts.Registration, Lossy: damage.Lossy, Suspects: damage.Suspects, Readmit: a.opts.Readmit,
 		})
 		switch {
 		case errors.As(err, &refusal):
@@ -240,7 +241,7 @@ func (a *Agent) step(ctx context.Context) (again bool, err error) {
 		case err != nil:
 			return false, err
 		}
-		a.opts.Registration.Broker = r.Broker
+		a.opts.Registration.Broker, a.opts.Readmit = r.Broker, false // who is removed from now on stays out
 		a.update(func() { a.mu.registered, a.mu.epoch = r, r.Epoch })
 		return true, nil
 	}
@@ -251,7 +252,7 @@ func (a *Agent) step(ctx context.Context) (again bool, err error) {
 	})
 	switch {
 	case errors.As(err, &refusal) && refusal.Code == wire.ErrBrokerIDNotRegistered:
-		a.refuse(fmt.Errorf("broker %d was removed from the cluster: stop this node, or join the cluster anew with an empty directory", broker))
+		a.refuse(fmt.Errorf("broker %d was removed from the cluster, and stops. To bring it back with what it holds, start it once with --readmit; a node with an empty directory joins as a new broker", broker))
 		return false, nil
 	case errors.As(err, &refusal) && refusal.Code == wire.ErrStaleBrokerEpoch:
 		a.opts.Log.Warn("the controller does not know this incarnation of the broker; registering anew", "error", refusal)

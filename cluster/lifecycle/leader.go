@@ -240,8 +240,15 @@ func (l *Leader) Register(ctx context.Context, r RegisterRequest) (RegisterAnswe
 	var refusal *control.Refusal
 	var id wire.BrokerID
 	err := l.opts.Controller.Change(ctx, func(m *metadata.Image) (records []metadata.Record) {
+		var back []metadata.Record
+		if back, refusal = control.Readmit(m, r.Registration.Directory, r.Readmit); refusal != nil {
+			return nil
+		}
 		records, id, refusal = control.Register(m, r.Registration, control.Damage{Lossy: r.Lossy, Suspects: r.Suspects})
-		return records
+		if refusal != nil {
+			return nil
+		}
+		return append(back, records...)
 	})
 	if refusal != nil {
 		return RegisterAnswer{}, refusal
@@ -312,7 +319,7 @@ func (l *Leader) Heartbeat(ctx context.Context, r HeartbeatRequest) (HeartbeatAn
 		return HeartbeatAnswer{}, err
 	}
 	image = l.opts.Quorum.Image()
-	answer := HeartbeatAnswer{Applied: image.Index(), Fenced: true, Soon: l.staged(r.Broker, image)}
+	answer := HeartbeatAnswer{Applied: image.Index(), Fenced: true, Soon: l.gathering(r.Broker, r.LogEnd, image)}
 	if b = image.Broker(r.Broker); b != nil && b.Epoch == r.Epoch {
 		answer.Fenced = b.Fenced
 		answer.ShouldShutdown = b.Fenced && r.WantShutdown
@@ -320,11 +327,11 @@ func (l *Leader) Heartbeat(ctx context.Context, r HeartbeatRequest) (HeartbeatAn
 	return answer, nil
 }
 
-// staged reports whether a broker is catching up to become a voter.
-func (l *Leader) staged(id wire.BrokerID, image *metadata.Image) bool {
+// gathering reports whether a broker is of the quorum and catches up to become a voter, or has told of no log yet.
+func (l *Leader) gathering(id wire.BrokerID, logEnd wire.Index, image *metadata.Image) bool {
 	status, err := l.opts.Quorum.Status()
 	b := image.Broker(id)
-	return err == nil && b != nil && slices.ContainsFunc(status.Members, func(m quorum.Member) bool { return m.ID == b.Directory && !m.Votes })
+	return err == nil && b != nil && slices.ContainsFunc(status.Members, func(m quorum.Member) bool { return m.ID == b.Directory && (!m.Votes || logEnd == 0) })
 }
 
 // LogEnd is how far a broker's raft log went at its last heartbeat.

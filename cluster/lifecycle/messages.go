@@ -12,6 +12,7 @@ type RegisterRequest struct {
 	Registration metadata.RegisterBroker // Broker -1: the controller chooses
 	Lossy        bool                    // what was on no disk when the machine went down is gone
 	Suspects     []wire.TopicIDPartition // replicas that are damaged, or missing
+	Readmit      bool                    // an operator lets the directory of a removed broker in again
 }
 
 // RegisterAnswer gives the broker its id and its epoch.

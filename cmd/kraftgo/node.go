@@ -112,8 +112,9 @@ func startCommand() *cli.Command {
 		Usage:       "start a node that was founded, and serve until SIGINT or SIGTERM",
 		UsageText:   "kraftgo start --data DIR [flags]",
 		Description: "Example:\n\n  kraftgo start --data ./n1\n\nEverything it needs is in the directory; ports that were chosen automatically stay.",
-		Flags:       append(nodeFlags(), &cli.StringFlag{Name: "data", Usage: "the data `DIR`ectory (data.dir)"}),
-		Action:      func(c *cli.Context) error { return runNode(c, starting) },
+		Flags: append(nodeFlags(), &cli.StringFlag{Name: "data", Usage: "the data `DIR`ectory (data.dir)"},
+			&cli.BoolFlag{Name: "readmit", Usage: "bring back a broker that was removed from the cluster, with what its directory holds"}),
+		Action: func(c *cli.Context) error { return runNode(c, starting) },
 	}
 }
 
@@ -185,7 +186,7 @@ func runNode(c *cli.Context, as intent) error {
 	if node.Data == "" {
 		return fmt.Errorf("which data directory? Give --data DIR")
 	}
-	node.Found, node.Join = as == founding, as == joining
+	node.Found, node.Join, node.Readmit = as == founding, as == joining, c.Bool("readmit")
 	ctx, cancel := stopSignals()
 	defer cancel()
 	n, err := cluster.Start(ctx, node)

@@ -75,7 +75,8 @@ func reborn(m *metadata.Image, old *metadata.BrokerInfo, r metadata.RegisterBrok
 	})
 }
 
-// Unregister plans that a broker leaves the cluster for good. Its replicas stay assigned, and count for lost.
+// Unregister plans that a broker leaves the cluster for good. Its replicas stay assigned, and count for lost; its directory is not let
+// in again unless an operator wants it (see [Readmit]).
 func Unregister(m *metadata.Image, id wire.BrokerID) ([]metadata.Record, *Refusal) {
 	b := m.Broker(id)
 	if b == nil {
@@ -83,11 +84,24 @@ func Unregister(m *metadata.Image, id wire.BrokerID) ([]metadata.Record, *Refusa
 	}
 	gone := &metadata.UnregisterBroker{Broker: id, Epoch: b.Epoch}
 	one := []wire.BrokerID{id}
-	return append([]metadata.Record{gone}, newElectorate(m.With(gone)).sweep(func(_ *metadata.Topic, _ wire.Partition, p *metadata.PartitionInfo) (target, bool) {
+	return append([]metadata.Record{gone, &metadata.RemovedDirectory{Directory: b.Directory, Broker: id}}, newElectorate(m.With(gone)).sweep(func(_ *metadata.Topic, _ wire.Partition, p *metadata.PartitionInfo) (target, bool) {
 		want := asIs(p)
 		want.isr, want.lost = without(p.ISR, one), one
 		return want, slices.Contains(p.ISR, id) || slices.Contains(p.ELR, id)
 	})...), nil
+}
+
+// Readmit refuses a directory whose broker was removed from the cluster, or plans that it is let in again if that is wanted. What it
+// holds counts for nothing more than it did when it was removed.
+func Readmit(m *metadata.Image, directory wire.UUID, wanted bool) ([]metadata.Record, *Refusal) {
+	d := m.RemovedDirectory(directory)
+	switch {
+	case d == nil:
+		return nil, nil
+	case !wanted:
+		return nil, refuse(wire.ErrBrokerIDNotRegistered, "Broker %d was removed from the cluster, and this is its directory. To bring it back with what it holds, start it once with --readmit; a node with an empty directory joins as a new broker.", d.Broker)
+	}
+	return []metadata.Record{&metadata.RemovedDirectory{Directory: directory, Broker: d.Broker, Back: true}}, nil
 }
 
 // Unfence plans that a caught-up broker takes part: it is unfenced, and leads what it can lead.

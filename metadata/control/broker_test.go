@@ -59,6 +59,20 @@ func TestRegistrationTellsIdentitiesApart(t *testing.T) {
 		t.Fatal(refusal)
 	}
 	commit(records...)
+	if _, refusal := Readmit(s.Image(), wire.UUID{3}, false); refusal == nil || !strings.Contains(refusal.Message, "Broker 7 was removed from the cluster") {
+		t.Fatalf("a removed directory: %v", refusal)
+	}
+	if records, refusal := Readmit(s.Image(), a, true); len(records) > 0 || refusal != nil {
+		t.Fatalf("a directory that was not removed: %v, %v", records, refusal)
+	}
+	records, refusal = Readmit(s.Image(), wire.UUID{3}, true)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	commit(records...)
+	if _, refusal := Readmit(s.Image(), wire.UUID{3}, false); refusal != nil {
+		t.Fatalf("a directory that was let in again: %v", refusal)
+	}
 	if _, refusal := Unregister(s.Image(), 7); refusal == nil || refusal.Code != wire.ErrBrokerIDNotRegistered {
 		t.Fatalf("unregistered twice: %v", refusal)
 	}
