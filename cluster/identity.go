@@ -48,7 +48,7 @@ func lockDirectory(dir string) (*os.File, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("data directory %s is in use by another kraftgo process; stop that one, or give this node a directory of its own", dir)
+			return nil, fmt.Errorf("data directory %s is in use by another kraftgo process; stop that one first, or give another directory", dir)
 		}
 		return nil, fmt.Errorf("lock the data directory %s: %w", dir, err)
 	}

@@ -153,6 +153,9 @@ func (n *Node) Address() Address {
 	return a
 }
 
+// HasSecret reports whether the cluster has a secret that its nodes share.
+func (n *Node) HasSecret() bool { return len(n.config.Secret) > 0 }
+
 // openQuorum opens the metadata: what this node has of it, raft, and the ways to get the rest.
 func (n *Node) openQuorum() (err error) {
 	if err := n.identity.write(n.config.Data); err != nil {

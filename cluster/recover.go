@@ -150,8 +150,11 @@ func (r *Recovery) Report(ctx context.Context) (RecoveryReport, error) {
 		votes[s.ID] = s.Votes
 	}
 	out.Voter = votes[r.id]
+	own := []RecoveryPeer{}
 	m.Brokers(func(b *metadata.BrokerInfo) bool {
-		if b.Directory != r.id {
+		if b.Directory == r.id {
+			own = append(own, RecoveryPeer{Broker: b.Broker, Address: b.Internal, directory: b.Directory})
+		} else {
 			out.Others = append(out.Others, RecoveryPeer{Broker: b.Broker, Address: b.Internal, Voter: votes[b.Directory], directory: b.Directory})
 		}
 		delete(votes, b.Directory)
@@ -162,8 +165,15 @@ func (r *Recovery) Report(ctx context.Context) (RecoveryReport, error) {
 			out.Others = append(out.Others, RecoveryPeer{Broker: wire.NoBroker, Address: s.Address, Voter: true, directory: s.ID})
 		}
 	}
-	if err := r.ask(ctx, out.Others); err != nil {
+	asked := append(own, out.Others...)
+	if err := r.ask(ctx, asked); err != nil {
 		return out, err
+	}
+	out.Others = asked[len(own):]
+	for _, p := range asked[:len(own)] {
+		if p.reached {
+			return out, fmt.Errorf("%w: data directory %s is a copy: broker %d runs from the directory that it was copied from, at %s. Remove the copy", ErrQuorumLives, r.dir, p.Broker, p.Address)
+		}
 	}
 	return out, out.needed(r.dir, m.Recovery())
 }

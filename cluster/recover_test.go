@@ -218,6 +218,17 @@ func TestANodeThatNeverVotedIsRecovered(t *testing.T) {
 
 // Each directory that cannot or need not be recovered from is refused with what to do, and left as it was.
 func TestWrongRecoveriesAreRefused(t *testing.T) {
+	t.Run("a copy of the directory of a node that runs", func(t *testing.T) {
+		a := kraftgotest.Start(t, nil)
+		a.Join(nil)
+		dir := copied(t, a.Dir())
+		r, err := cluster.OpenRecovery(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.Report(t.Context())
+		told(t, errors.Join(err, r.Close()), "data directory "+dir+" is a copy: broker 1 runs from the directory that it was copied from", "Remove the copy")
+	})
 	a := kraftgotest.Start(t, nil)
 	b := a.Join(nil)
 	dir := a.Dir()

@@ -156,11 +156,15 @@ func serverList(list string) ([]string, error) {
 // session is a client for administrative requests whose broker has answered once.
 type session struct {
 	settings
-	ctx    context.Context
-	client *kgo.Client
-	admin  *kadm.Client
-	cancel func()
+	ctx     context.Context
+	client  *kgo.Client
+	admin   *kadm.Client
+	cancel  func()
+	patient *time.Timer // of withSession: says that nothing has come yet
 }
+
+// patience is after how long a command says that it waits for an answer.
+const patience = 2 * time.Second
 
 func connect(c *cli.Context) (*session, error) {
 	s, err := clientSettings(c)
@@ -188,6 +192,9 @@ func connect(c *cli.Context) (*session, error) {
 
 // renew gives the session time for further requests.
 func (s *session) renew(parent context.Context) {
+	if s.patient != nil {
+		s.patient.Stop() // there is progress to see
+	}
 	s.cancel()
 	s.ctx, s.cancel = context.WithTimeout(parent, requestTimeout)
 }
@@ -199,10 +206,15 @@ func (s *session) close() {
 
 // withSession runs an administrative command.
 func withSession(c *cli.Context, do func(*session) error) error {
+	patient := time.AfterFunc(patience, func() {
+		fmt.Fprintln(c.App.ErrWriter, "kraftgo: no answer yet; waiting on. A cluster that has no controller answers when it has one.")
+	})
+	defer patient.Stop()
 	s, err := connect(c)
 	if err != nil {
 		return err
 	}
+	s.patient = patient
 	defer s.close()
 	return do(s)
 }
@@ -232,7 +244,8 @@ func failed(doing string, err error) error {
 	if errors.As(err, &shards) && len(shards.Errs) > 0 {
 		err = shards.Errs[0].Err
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	var network net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout() {
 		return refused("%s: the broker did not answer in time", doing)
 	}
 	return refused("%s: %w", doing, err)

@@ -465,8 +465,14 @@ func TestNodeCordon(t *testing.T) {
 	must(t, "", "topic", "create", "u", "--partitions", "4")
 	shows("shared", func(one, two *nodeLine) bool { return !two.Cordoned && one.Holds == 6 && two.Holds == 2 })
 	fails(t, 2, "broker 9 is not registered", "node", "cordon", "9")
+	if got := parse[cordonResult](t, must(t, "", "node", "uncordon", id, "--format", "json")); got.Cordoned || fmt.Sprint(got.Broker) != id {
+		t.Errorf("%+v", got)
+	}
 	other.Stop()
 	must(t, "", "node", "cordon", id) // also while it is down
+	if got := parse[removeResult](t, must(t, "", "node", "remove", id, "--force", "--format", "json")); !got.Removed || fmt.Sprint(got.Broker) != id {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestClusterUpgrade(t *testing.T) {
@@ -483,6 +489,11 @@ func TestClusterUpgrade(t *testing.T) {
 	if code != 0 || !strings.Contains(said, "the highest level that all brokers support") {
 		t.Errorf("%d: %s", code, said)
 	}
+	if got := parse[finalizeResult](t, must(t, "", "cluster", "upgrade", "finalize", "--dry-run", "--format", "json")); got.Level != f.Finalized || !got.DryRun {
+		t.Errorf("%+v", got)
+	}
+	fails(t, 1, "see 'kraftgo cluster upgrade --help'", "cluster", "upgrade", "bogus")
+	fails(t, 1, "HOST:PORT", "cluster", "token", "--data", node.Dir(), "--seed", "nonsense")
 	other := node.Join(nil)
 	other.Stop()
 	report = parse[upgradeReport](t, must(t, "", "cluster", "upgrade", "status", "--format", "json"))

@@ -18,7 +18,7 @@ func cordonCommand() *cli.Command {
 	return &cli.Command{
 		Name: "cordon", Usage: "give a broker no new replicas", UsageText: "kraftgo node cordon BROKER [flags]",
 		Description: example("  kraftgo node cordon 3") + "\n\nWhat the broker has it keeps, and leads as before. It sets cordoned.log.dirs=* on the broker.",
-		Flags:       connectionFlags(),
+		Flags:       connectionFlags(formatFlag()),
 		Action:      func(c *cli.Context) error { return setCordon(c, true) },
 	}
 }
@@ -27,14 +27,23 @@ func uncordonCommand() *cli.Command {
 	return &cli.Command{
 		Name: "uncordon", Usage: "let a broker have new replicas again", UsageText: "kraftgo node uncordon BROKER [flags]",
 		Description: example("  kraftgo node uncordon 3"),
-		Flags:       connectionFlags(),
+		Flags:       connectionFlags(formatFlag()),
 		Action:      func(c *cli.Context) error { return setCordon(c, false) },
 	}
+}
+
+// cordonResult is what 'node cordon' and 'node uncordon' print.
+type cordonResult struct {
+	Broker   int32 `json:"broker"`
+	Cordoned bool  `json:"cordoned"`
 }
 
 func setCordon(c *cli.Context, cordon bool) error {
 	id, err := brokerArgument(c)
 	if err != nil {
+		return err
+	}
+	if err := checkFormat(c); err != nil {
 		return err
 	}
 	return withSession(c, func(s *session) error {
@@ -49,8 +58,7 @@ func setCordon(c *cli.Context, cordon bool) error {
 		if !cordon {
 			word = "gets new replicas again"
 		}
-		fmt.Fprintf(c.App.ErrWriter, "broker %d %s\n", id, word)
-		return nil
+		return printResult(c, cordonResult{id, cordon}, "broker %d %s", id, word)
 	})
 }
 

@@ -76,7 +76,7 @@ func refuseUsageQuietly(list []*cli.Command) {
 		if c.Action == nil && len(c.Subcommands) > 0 {
 			c.Action = func(ctx *cli.Context) error {
 				if word := ctx.Args().First(); word != "" {
-					return fmt.Errorf("no command %q under %q; see 'kraftgo %s --help'", word, ctx.Command.Name, ctx.Command.Name)
+					return fmt.Errorf("no command %q under %q; see '%s --help'", word, ctx.Command.Name, ctx.Command.HelpName)
 				}
 				return cli.ShowSubcommandHelp(ctx)
 			}

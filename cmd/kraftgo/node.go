@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -123,7 +124,7 @@ func devCommand() *cli.Command {
 		Name:        "dev",
 		Usage:       "run a whole cluster with its data in a temporary directory, removed at the end",
 		UsageText:   "kraftgo dev [--brokers N] [flags]",
-		Description: "Example:\n\n  kraftgo dev\n  kraftgo dev --brokers 3\n  kraftgo dev --client 127.0.0.1:0 --set auto.create.topics.enable=false\n\nAll brokers run in this process, over real sockets; ports that are taken move up by ten.",
+		Description: "Example:\n\n  kraftgo dev\n  kraftgo dev --brokers 3\n  kraftgo dev --client 127.0.0.1:0 --set auto.create.topics.enable=false\n\nAll brokers run in this process, over real sockets; ports that are taken move up by ten. A port that is\ngiven is that of the first broker; the others have it plus 10, 20 and so on.",
 		Flags:       append(nodeFlags(), &cli.IntFlag{Name: "brokers", Value: 1, Usage: "how many `BROKERS`"}),
 		Action:      runDev,
 	}
@@ -197,7 +198,7 @@ func runNode(c *cli.Context, as intent) error {
 		}
 		return err
 	}
-	announce(c, n.Address(), node.Data, as)
+	announce(c, n, node.Data, as)
 	return serve(ctx, node.Log, n)
 }
 
@@ -268,8 +269,8 @@ func startDev(ctx context.Context, base cluster.Config, dir string, count int) (
 		n.Log = base.Log.With("node", i+1)
 		n.Settings = maps.Clone(base.Settings)
 		for _, name := range []string{"listeners", "internal.listener", "gossip.listener", "admin.listener"} {
-			if given, ok := n.Settings[name]; ok && i > 0 && !strings.HasSuffix(given, ":0") {
-				n.Settings[name] = given[:strings.LastIndexByte(given, ':')] + ":0" // the first has the port that was asked for
+			if given, ok := n.Settings[name]; ok {
+				n.Settings[name] = portsUp(given, 10*i)
 			}
 		}
 		return n
@@ -291,6 +292,18 @@ func startDev(ctx context.Context, base cluster.Config, dir string, count int) (
 	return slices.DeleteFunc(nodes, func(n *cluster.Node) bool { return n == nil }), errors.Join(faults...)
 }
 
+// portsUp adds to the ports of a list of addresses, but for 0, which takes any.
+func portsUp(list string, more int) string {
+	addresses := strings.Split(list, ",")
+	for i, a := range addresses {
+		at := strings.LastIndexByte(a, ':')
+		if port, err := strconv.ParseUint(strings.TrimSpace(a[at+1:]), 10, 16); err == nil && port > 0 {
+			addresses[i] = a[:at+1] + strconv.Itoa(int(port)+more)
+		}
+	}
+	return strings.Join(addresses, ",")
+}
+
 func newLogger(c *cli.Context, settings map[string]string) *slog.Logger {
 	name, ok := settings["log.level"]
 	if !ok {
@@ -304,12 +317,17 @@ func newLogger(c *cli.Context, settings map[string]string) *slog.Logger {
 }
 
 // announce prints the line that scripts wait for on standard output, and what a person needs next on standard error.
-func announce(c *cli.Context, a cluster.Address, dir string, as intent) {
+func announce(c *cli.Context, n *cluster.Node, dir string, as intent) {
+	a := n.Address()
 	fmt.Fprintf(c.App.Writer, "ready cluster=%s broker=%d client=%s internal=%s gossip=%s admin=%s\n", a.Cluster, a.Broker, a.Client, a.Internal, a.Gossip, a.Admin)
 	switch as {
 	case founding:
 		tellFounded(c, a, dir)
-		fmt.Fprintf(c.App.ErrWriter, "A further node joins with\n  kraftgo join --data DIR --seed %s\n\nCtrl-C stops it; 'kraftgo start --data %s' starts it again.\n", a.Gossip, dir)
+		with := "--seed " + a.Gossip
+		if n.HasSecret() {
+			with = fmt.Sprintf("--token TOKEN   where TOKEN is what 'kraftgo cluster token --data %s' prints: it has the secret in it", dir)
+		}
+		fmt.Fprintf(c.App.ErrWriter, "A further node joins with\n  kraftgo join --data DIR %s\n\nCtrl-C stops it; 'kraftgo start --data %s' starts it again.\n", with, dir)
 	case joining:
 		fmt.Fprintf(c.App.ErrWriter, "\nBroker %d has joined cluster %s.\n  bootstrap server  %s\n\nCtrl-C stops it; 'kraftgo start --data %s' starts it again.\n", a.Broker, a.Cluster, a.Client, dir)
 	}

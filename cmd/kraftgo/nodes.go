@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -11,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/kraftgo/kraftgo/cluster"
+	"github.com/kraftgo/kraftgo/metadata/config"
 )
 
 func nodeCommand() *cli.Command {
@@ -36,8 +38,8 @@ func nodeCommand() *cli.Command {
 			decommissionCommand(),
 			{
 				Name: "remove", Usage: "forget a broker that is gone for good", UsageText: "kraftgo node remove BROKER [flags]",
-				Description: example("  kraftgo node remove 3") + "\n\nThe broker must be down and hold no partition. With --force neither is asked: a broker that runs stops, and partitions that\nonly it holds are lost with its directory.",
-				Flags:       connectionFlags(&cli.BoolFlag{Name: "force", Usage: "also a broker that runs, or that holds partitions"}),
+				Description: example("  kraftgo node remove 3") + "\n\nThe broker must be down and hold no partition. With --force neither is asked: a broker that runs stops, and partitions that\nonly it holds are lost with its directory. A node that is started from that directory later is refused, unless with --readmit.",
+				Flags:       connectionFlags(formatFlag(), &cli.BoolFlag{Name: "force", Usage: "also a broker that runs, or that holds partitions"}),
 				Action:      nodeRemove,
 			},
 		},
@@ -228,9 +230,18 @@ func (s *session) node(id int32) (*nodeLine, error) {
 	return nodes[i], nil
 }
 
+// removeResult is what 'node remove' prints.
+type removeResult struct {
+	Broker  int32 `json:"broker"`
+	Removed bool  `json:"removed"`
+}
+
 func nodeRemove(c *cli.Context) error {
 	id, err := brokerArgument(c)
 	if err != nil {
+		return err
+	}
+	if err := checkFormat(c); err != nil {
 		return err
 	}
 	return withSession(c, func(s *session) error {
@@ -260,8 +271,7 @@ func nodeRemove(c *cli.Context) error {
 			}
 			return answered(doing, err, why)
 		}
-		fmt.Fprintf(c.App.ErrWriter, "broker %d is removed\n", id)
-		return nil
+		return printResult(c, removeResult{id, true}, "broker %d is removed", id)
 	})
 }
 
@@ -349,6 +359,9 @@ func clusterToken(c *cli.Context) error {
 	}
 	if c.String("data") == "" {
 		return fmt.Errorf("which node's data directory? Give --data DIR")
+	}
+	if err := config.Lookup(config.Broker, "cluster.seeds").Check(strings.Join(c.StringSlice("seed"), ",")); err != nil {
+		return fmt.Errorf("--seed: %w", err)
 	}
 	t, err := cluster.ReadToken(c.String("data"), c.StringSlice("seed"))
 	if err != nil {

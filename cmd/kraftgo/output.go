@@ -37,6 +37,15 @@ func printData(c *cli.Context, data any, table func(t *table)) error {
 	return t.flush()
 }
 
+// printResult tells a person on standard error what was done, or a script by JSON on standard output, as the --format flag says.
+func printResult(c *cli.Context, data any, format string, args ...any) error {
+	if c.String("format") == "json" {
+		return printData(c, data, nil)
+	}
+	_, err := fmt.Fprintf(c.App.ErrWriter, format+"\n", args...)
+	return err
+}
+
 // table prints columns. An empty cell is printed as "-", so that scripts can split at blanks.
 type table struct{ w *tabwriter.Writer }
 

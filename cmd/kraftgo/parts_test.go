@@ -247,6 +247,16 @@ func TestProgressFile(t *testing.T) {
 	}
 }
 
+func TestPortsOfSeveralBrokers(t *testing.T) {
+	for given, want := range map[string]string{
+		"127.0.0.1:9092": "127.0.0.1:9112", "127.0.0.1:0": "127.0.0.1:0", "A://h:1,B://[::1]:2": "A://h:21,B://[::1]:22", "": "", "h": "h",
+	} {
+		if got := portsUp(given, 20); got != want {
+			t.Errorf("%q: %q, want %q", given, got, want)
+		}
+	}
+}
+
 func TestServerList(t *testing.T) {
 	for list, want := range map[string]string{
 		"a:1": "a:1", "a": "a:9092", "a:1, b:2 ,": "a:1 b:2", "::1": "[::1]:9092", "[::1]:5": "[::1]:5", "[::1]": "[::1]:9092",

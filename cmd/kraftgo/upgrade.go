@@ -30,7 +30,7 @@ func upgradeCommand() *cli.Command {
 				Name: "finalize", Usage: "let brokers write what all of them know by now; there is no way back to an older kraftgo",
 				UsageText:   "kraftgo cluster upgrade finalize [flags]",
 				Description: example("  kraftgo cluster upgrade finalize --dry-run") + "\n\nIt raises " + levelFeature + " to the highest level that all brokers support.",
-				Flags:       connectionFlags(&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"}),
+				Flags:       connectionFlags(formatFlag(), &cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"}),
 				Action:      upgradeFinalize,
 			},
 		},
@@ -168,9 +168,17 @@ func ids(list []int32) string {
 	return strings.Join(out, ", ")
 }
 
+// finalizeResult is what 'cluster upgrade finalize' prints.
+type finalizeResult struct {
+	Feature string `json:"feature"`
+	Was     int16  `json:"was"`
+	Level   int16  `json:"level"`  // that is finalized, or with --dry-run would be
+	DryRun  bool   `json:"dryRun"` // nothing was changed
+}
+
 func upgradeFinalize(c *cli.Context) error {
-	if c.Args().Present() {
-		return fmt.Errorf("%q is left over. Usage: %s", c.Args().First(), c.Command.UsageText)
+	if err := alone(c); err != nil {
+		return err
 	}
 	return withSession(c, func(s *session) error {
 		report, err := s.features()
@@ -182,8 +190,8 @@ func upgradeFinalize(c *cli.Context) error {
 		case f == nil:
 			return refused("the brokers have no feature %s: this is not a cluster of kraftgo. Apache Kafka's kafka-features tool finalizes its features", levelFeature)
 		case !f.Pending:
-			fmt.Fprintf(c.App.ErrWriter, "%s is finalized at %d, the highest level that all brokers support\n", levelFeature, f.Finalized)
-			return nil
+			result := finalizeResult{levelFeature, f.Finalized, f.Finalized, c.Bool("dry-run")}
+			return printResult(c, result, "%s is finalized at %d, the highest level that all brokers support", levelFeature, f.Finalized)
 		}
 		request := kmsg.NewPtrUpdateFeaturesRequest()
 		request.TimeoutMillis, request.ValidateOnly = int32(requestTimeout.Milliseconds()), c.Bool("dry-run")
@@ -206,7 +214,7 @@ func upgradeFinalize(c *cli.Context) error {
 		if c.Bool("dry-run") {
 			verb = "would be finalized"
 		}
-		fmt.Fprintf(c.App.ErrWriter, "%s %d %s; it was %d\n", levelFeature, f.Max, verb, f.Finalized)
-		return nil
+		result := finalizeResult{levelFeature, f.Finalized, f.Max, c.Bool("dry-run")}
+		return printResult(c, result, "%s %d %s; it was %d", levelFeature, f.Max, verb, f.Finalized)
 	})
 }
