@@ -381,6 +381,9 @@ func (n *Node) register() error {
 		return err
 	}
 	n.lossy.Store(false)
+	if err := n.disk.LossKnown(); err != nil {
+		return err
+	}
 	n.brokerID.Store(int32(registered.Broker))
 	n.settings.Broker = registered.Broker
 	if n.identity.Broker != registered.Broker || !n.identity.Founded {

@@ -58,8 +58,9 @@ func parseCheckpoint(b []byte) (map[string]wire.Offset, error) {
 func (d *Disk) writeCheckpoints() error {
 	var points, starts []byte
 	n, m := 0, 0
+	all := d.sorted()
 	d.mu.RLock()
-	for _, r := range d.mu.replicas {
+	for _, r := range all {
 		points = fmt.Appendf(points, "%s %d %d\n", r.Topic, r.Partition, r.point)
 		n++
 		if s := r.log.Start(); s > 0 {

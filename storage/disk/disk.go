@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"regexp"
@@ -27,6 +28,7 @@ const (
 	lockFile       = "kraftgo.lock"
 	cleanFile      = "kraftgo.clean"
 	bootFile       = "kraftgo.boot"
+	lossyFile      = "kraftgo.lossy"
 	kafkaCleanFile = ".kafka_cleanshutdown"
 	maxSmallFile   = 64 << 20
 )
@@ -60,6 +62,12 @@ type Options struct {
 
 	Now    func() time.Time // nil: time.Now
 	BootID func() string    // of the running kernel; empty: unknown. nil: ask it
+	Random io.Reader        // for names that nothing else has; nil: crypto/rand
+
+	// Schedule takes the place of the directory's goroutines, so that a simulation decides what happens when: it gets the logs
+	// that want to be synced ([storage.Config]), and the house is kept by [Disk.KeepHouse] only. With one opener and one syncer
+	// nothing here starts a goroutine then. nil: the directory has its own.
+	Schedule func(*storage.Log)
 }
 
 func (o Options) withDefaults() Options {
@@ -73,6 +81,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.BootID == nil {
 		o.BootID = kernelBootID
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
 	}
 	if o.Log == nil {
 		o.Log = func(Replica) storage.Options { return storage.Options{} }
@@ -110,7 +121,8 @@ type Report struct {
 	UUID  wire.UUID
 	New   bool // the directory was empty
 	Clean bool // the last stop was in good order
-	// Lossy means that the last stop was not, and that the machine was started again since: what was not synced is gone.
+	// Lossy means that a stop was not, and that the machine was started again since: what was not synced is gone. It is so at
+	// every open from then on until [Disk.LossKnown] was called.
 	Lossy    bool
 	Replicas map[wire.TopicIDPartition]storage.Recovery
 }
@@ -171,7 +183,9 @@ func Open(o Options) (*Disk, Report, error) {
 		lock.Close()
 		return nil, report, fmt.Errorf("log directory %s: %w", o.Dir, err)
 	}
-	d.keeping.start(d)
+	if d.keeping.d = d; o.Schedule == nil {
+		d.keeping.start()
+	}
 	return d, report, nil
 }
 
@@ -183,7 +197,7 @@ func (d *Disk) open() (r Report, err error) {
 	if d.manifest == nil {
 		r.New = true
 		d.manifest = &manifest{entries: map[wire.TopicIDPartition]*entry{}}
-		if _, err := rand.Read(d.manifest.uuid[:]); err != nil {
+		if _, err := io.ReadFull(d.options.Random, d.manifest.uuid[:]); err != nil {
 			return r, err
 		}
 	}
@@ -213,6 +227,23 @@ func (d *Disk) open() (r Report, err error) {
 	return r, err
 }
 
+// LossKnown notes that those concerned know of the loss that [Report.Lossy] told. Until then a start that came to nothing must not hide
+// it from the next one.
+func (d *Disk) LossKnown() error {
+	fsys, dir := d.options.FS, d.options.Dir
+	err := fsys.Remove(dir + "/" + lossyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = fsys.SyncDir(dir)
+	}
+	if err != nil {
+		err = fmt.Errorf("note that the loss is known: %w", err)
+	}
+	return err
+}
+
 // takeMarkers reads how the last stop was, and makes it durable that the next one is not clean until Close says so.
 func (d *Disk) takeMarkers(isNew bool) (clean, lossy bool, err error) {
 	fsys, dir := d.options.FS, d.options.Dir
@@ -236,37 +267,36 @@ func (d *Disk) takeMarkers(isNew bool) (clean, lossy bool, err error) {
 		}
 		last = string(bytes.TrimSpace(b))
 	}
+	lossy = slices.Contains(names, lossyFile)
+	if !lossy && !isNew && !clean && (now == "" || now != last) {
+		lossy = true
+		if err := vfs.WriteFile(fsys, dir, dir+"/"+lossyFile, []byte("1\n")); err != nil {
+			return false, false, err
+		}
+	}
 	// WriteFile syncs the directory, and with it the removal of the markers.
 	if err := vfs.WriteFile(fsys, dir, dir+"/"+bootFile, []byte(now+"\n")); err != nil {
 		return false, false, err
 	}
-	return clean, !isNew && !clean && (now == "" || now != last), nil
+	return clean, lossy, nil
 }
 
 // openAll opens all logs of the manifest, several at a time.
 func (d *Disk) openAll(clean bool) (map[wire.TopicIDPartition]storage.Recovery, error) {
 	found := make(map[wire.TopicIDPartition]storage.Recovery, len(d.manifest.entries))
 	var mu sync.Mutex
-	var faults []error
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, d.options.Openers)
-	for key, e := range d.manifest.entries {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			r, recovery, err := d.openReplica(e, clean, true)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				faults = append(faults, err)
-				return
-			}
-			found[key] = recovery
-			d.mu.replicas[key] = r
-		})
-	}
-	wg.Wait()
-	return found, errors.Join(faults...)
+	err := inParallel(d.options.Openers, d.manifest.sorted(), func(e *entry) error {
+		r, recovery, err := d.openReplica(e, clean, true)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		found[e.Key()] = recovery
+		d.mu.replicas[e.Key()] = r
+		return nil
+	})
+	return found, err
 }
 
 // openReplica opens a log. listed is one that the manifest has.
@@ -284,8 +314,11 @@ func (d *Disk) openReplica(e *entry, clean, listed bool) (*replica, storage.Reco
 		Kept: storage.Kept{
 			RecoveryPoint: r.point, LogStart: n.start, Noted: n.noted, Clean: clean && known, Started: e.started,
 		},
-		Keeper: r.keeper, Schedule: d.syncers.schedule, OnFault: d.offline, Now: d.options.Now,
+		Keeper: r.keeper, Schedule: d.options.Schedule, OnFault: d.offline, Now: d.options.Now,
 		OnDirty: func() { d.markDirty(r) },
+	}
+	if config.Schedule == nil {
+		config.Schedule = d.syncers.schedule
 	}
 	if d.options.OnDurable != nil {
 		config.OnDurable = func(o wire.Offset) { d.options.OnDurable(key, o) }
@@ -345,15 +378,11 @@ func (d *Disk) Log(key wire.TopicIDPartition) *storage.Log {
 
 // Replicas lists what the directory holds, by name.
 func (d *Disk) Replicas() []Replica {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	list := make([]Replica, 0, len(d.mu.replicas))
-	for _, r := range d.mu.replicas {
-		list = append(list, r.Replica)
+	all := d.sorted()
+	list := make([]Replica, len(all))
+	for i, r := range all {
+		list[i] = r.Replica
 	}
-	slices.SortFunc(list, func(a, b Replica) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
 	return list
 }
 
@@ -452,13 +481,13 @@ func (d *Disk) writeManifestLocked(lines []byte) error {
 // Delete removes a replica for good. Its files go a little later. The caller has seen the committed record that deletes
 // the topic id, or moves the replica away.
 func (d *Disk) Delete(key wire.TopicIDPartition) error {
-	return d.remove(key, deletedName, d.keeping.discard)
+	return d.remove(key, d.deletedName, d.keeping.discard)
 }
 
 // SetAside takes a replica out of use and keeps its files, under a name of which nothing here takes notice: nobody knows what it is any
 // more, and it may be all that is left.
 func (d *Disk) SetAside(key wire.TopicIDPartition) error {
-	return d.remove(key, func(r Replica) string { return uniqueName(r, asideSuffix) }, func(string) {})
+	return d.remove(key, func(r Replica) string { return d.uniqueName(r, asideSuffix) }, func(string) {})
 }
 
 // remove takes a replica out under another name, and lets then have what is left.
@@ -491,12 +520,12 @@ func (d *Disk) remove(key wire.TopicIDPartition, name func(Replica) string, then
 const asideSuffix = "-aside"
 
 // deletedName is a directory name that says that the replica is being removed.
-func deletedName(r Replica) string { return uniqueName(r, "-delete") }
+func (d *Disk) deletedName(r Replica) string { return d.uniqueName(r, "-delete") }
 
 // uniqueName is a directory name that nothing else has. It fits into 255 bytes.
-func uniqueName(r Replica, suffix string) string {
+func (d *Disk) uniqueName(r Replica, suffix string) string {
 	var unique [16]byte
-	_, _ = rand.Read(unique[:]) // never fails
+	_, _ = io.ReadFull(d.options.Random, unique[:]) // never fails
 	suffix = "." + hex.EncodeToString(unique[:]) + suffix
 	name := r.DirName()
 	return name[:min(len(name), 255-len(suffix))] + suffix
@@ -584,16 +613,34 @@ func (d *Disk) closeLogs() error {
 
 // eachReplica calls f for all replicas, several at a time.
 func (d *Disk) eachReplica(f func(*replica) error) error {
+	return inParallel(d.options.Openers, d.sorted(), f)
+}
+
+// sorted returns the replicas by name.
+func (d *Disk) sorted() []*replica {
 	d.mu.RLock()
-	var all []*replica
+	defer d.mu.RUnlock()
+	all := make([]*replica, 0, len(d.mu.replicas))
 	for _, r := range d.mu.replicas {
 		all = append(all, r)
 	}
-	d.mu.RUnlock()
-	return inParallel(d.options.Openers, all, f)
+	slices.SortFunc(all, func(a, b *replica) int { return compareReplicas(a.Replica, b.Replica) })
+	return all
 }
 
+func compareReplicas(a, b Replica) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), bytes.Compare(a.TopicID[:], b.TopicID[:]))
+}
+
+// inParallel calls f for all items, at most limit at a time; for a limit of one, on the caller's goroutine.
 func inParallel[T any](limit int, items []T, f func(T) error) error {
+	if limit == 1 {
+		var faults []error
+		for _, item := range items {
+			faults = append(faults, f(item))
+		}
+		return errors.Join(faults...)
+	}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var faults []error

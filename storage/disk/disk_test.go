@@ -538,3 +538,41 @@ func TestSwappedDirectoriesAreSuspect(t *testing.T) {
 		}
 	}
 }
+
+// A start after a power cut that came to nothing does not hide the loss from the next one: the cluster does not know of it yet.
+// (Simulation, seed 1088.)
+func TestLossIsToldUntilItIsKnown(t *testing.T) {
+	fs := newFS(t)
+	o := options(fs)
+	d, _ := mustOpen(t, o)
+	if err := d.Add(first); err != nil {
+		t.Fatal(err)
+	}
+	o.BootID = func() string { return "boot-2" }
+	for range 2 { // each is killed before anybody hears of it
+		o.FS = fs.Crash(rand.New(rand.NewPCG(1, 1)))
+		fs = o.FS.(*vfs.Mem)
+		var r Report
+		if d, r = mustOpen(t, o); !r.Lossy {
+			t.Fatal("the loss is hidden")
+		}
+	}
+	if err := d.Close(); err != nil { // nor does a clean stop hide it
+		t.Fatal(err)
+	}
+	d, r := mustOpen(t, o)
+	if !r.Lossy {
+		t.Fatal("the loss is hidden by a clean stop")
+	}
+	for range 2 {
+		if err := d.LossKnown(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, r = mustOpen(t, o); r.Lossy {
+		t.Fatal("the loss is told again")
+	}
+}

@@ -47,13 +47,16 @@ func (h *dueHeap) Pop() any {
 	return last
 }
 
-func (k *housekeeper) start(d *Disk) {
-	k.d, k.done = d, make(chan struct{})
+func (k *housekeeper) start() {
+	k.done = make(chan struct{})
 	k.ended.Go(k.run)
 	k.nudge()
 }
 
 func (k *housekeeper) stop() {
+	if k.done == nil {
+		return
+	}
 	close(k.done)
 	k.ended.Wait()
 }
@@ -128,6 +131,9 @@ func (k *housekeeper) run() {
 		}
 	}
 }
+
+// KeepHouse does what is due, where [Options.Schedule] has taken that from the directory: checkpoints, retention, removal of files.
+func (d *Disk) KeepHouse() { d.keeping.step() }
 
 // step does what is due, and returns when the next thing is; the zero time: nothing is.
 func (k *housekeeper) step() (next time.Time) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -158,11 +159,21 @@ func (m *manifest) apply(n int, f []string) bool {
 	return false
 }
 
+// sorted returns the entries by slot.
+func (m *manifest) sorted() []*entry {
+	all := make([]*entry, 0, len(m.entries))
+	for _, e := range m.entries {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b *entry) int { return a.slot - b.slot })
+	return all
+}
+
 // rewrite makes the file as short as it can be.
 func (m *manifest) rewrite(fsys vfs.FS, dir string) error {
 	b := m.headerLine()
 	m.lines = 1
-	for _, e := range m.entries {
+	for _, e := range m.sorted() {
 		b = append(b, addLine(e)...)
 		m.lines++
 	}
