@@ -99,7 +99,9 @@ func (p *peers) serveDurableAck(peer internal.Identity, body []byte) error {
 	if m == nil {
 		return fmt.Errorf("broker %d does not serve yet", p.node.brokerID.Load())
 	}
-	m.Acked(id, epoch, reports)
+	if early := m.Acked(id, epoch, reports); early > 0 {
+		return fmt.Errorf("%d of %d reports came before the first fetch of broker %d with epoch %d: to be told again", early, len(reports), id, epoch)
+	}
 	return nil
 }
 

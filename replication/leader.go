@@ -235,15 +235,19 @@ func (l *Leader) Fetched(now time.Duration, id wire.BrokerID, epoch wire.BrokerE
 }
 
 // Durable notes that a follower has synced what is below offset, of the log that it fetched in this leader epoch. It returns
-// whether the watermark moved.
-func (l *Leader) Durable(now time.Duration, id wire.BrokerID, epoch wire.BrokerEpoch, leaderEpoch wire.LeaderEpoch, offset wire.Offset) bool {
+// whether the watermark moved. early says that this incarnation has not fetched yet, so that the report does not count: it must come
+// again, since the follower has no reason to report once more when nothing is written.
+func (l *Leader) Durable(now time.Duration, id wire.BrokerID, epoch wire.BrokerEpoch, leaderEpoch wire.LeaderEpoch, offset wire.Offset) (moved, early bool) {
 	f := l.followers[id]
+	if f != nil && leaderEpoch == l.assigned.Epoch && epoch > f.epoch {
+		return false, true
+	}
 	if f == nil || f.epoch != epoch || leaderEpoch != l.assigned.Epoch || offset <= f.marks.Durable {
-		return false
+		return false, false
 	}
 	f.marks.Durable = offset
 	l.note(now, f)
-	return l.advance(now)
+	return l.advance(now), false
 }
 
 // note brings caughtUp up to date.

@@ -192,3 +192,21 @@ func TestAnotherIncarnationBeginsAtNothing(t *testing.T) {
 		t.Fatal(l.HighWatermark())
 	}
 }
+
+// A follower that was registered anew may report before it fetches. It has no reason to report again while nothing is written, so it
+// must be told that the report did not count: it would stay out of the ISR of an idle partition for good. (Simulation, seed 31.)
+func TestReportBeforeTheFirstFetchIsEarly(t *testing.T) {
+	l := newTestLeader([]wire.BrokerID{1, 2}, []wire.BrokerID{1, 2})
+	l.Own(0, Marks{10, 10})
+	l.Fetched(0, 2, 9, 10)
+	if _, early := l.Durable(0, 2, 11, 5, 10); !early {
+		t.Error("a report of an incarnation that has not fetched is taken")
+	}
+	if _, early := l.Durable(0, 2, 9, 4, 10); early {
+		t.Error("a report of an epoch that is over is wanted again")
+	}
+	l.Fetched(0, 2, 11, 10)
+	if _, early := l.Durable(0, 2, 11, 5, 10); early {
+		t.Error("a report after the fetch is not taken")
+	}
+}

@@ -43,7 +43,7 @@ func (m *Manager) Describe() []Description {
 	all := m.All()
 	out := make([]Description, 0, len(all))
 	for _, p := range all {
-		out = append(out, p.describe())
+		out = append(out, p.Describe())
 	}
 	slices.SortFunc(out, func(a, b Description) int {
 		if c := strings.Compare(a.Topic, b.Topic); c != 0 {
@@ -54,7 +54,8 @@ func (m *Manager) Describe() []Description {
 	return out
 }
 
-func (p *Partition) describe() Description {
+// Describe tells how the replica is.
+func (p *Partition) Describe() Description {
 	d := Description{
 		Topic: p.Name.Topic, Partition: p.Name.Partition, Role: "none", Leader: wire.NoBroker, LeaderEpoch: p.log.LatestEpoch(),
 		Start: p.log.Start(), HighWatermark: p.HighWatermark(), Durable: p.log.Durable(), End: p.log.End(), Suspect: p.log.Suspect(),

@@ -31,6 +31,8 @@
 //   - the partition stops leading, or leads in another epoch, while something is written: the change waits until it is
 //     written (Partition.role), so that nobody writes in a part that is over;
 //   - partitions are to be fetched from a leader where a fetch waits already: the leader is nudged to answer it;
+//   - a fetch that was long under way comes after a later one, and the leader counts less than the follower has synced: a follower
+//     outside the ISR reports again, now and then;
 //   - the controller does not answer: an ISR is asked for until it does, or until the metadata has moved on.
 //
 // Lock order: Partition.role, then fetchers.mu or alterer.mu, then Partition.mu. Partition.mu is held for no write and no

@@ -15,7 +15,7 @@ import (
 type Links interface {
 	// Dial opens a connection for fetches.
 	Dial(ctx context.Context, leader wire.BrokerID) (Link, error)
-	// Report tells a leader what is synced here. An error means that it may not have heard.
+	// Report tells a leader what is synced here. An error means that it may not have heard, or not have counted all: it is told again.
 	Report(ctx context.Context, leader wire.BrokerID, epoch wire.BrokerEpoch, reports []Report) error
 	// Nudge has a leader answer at once a fetch that may wait there.
 	Nudge(ctx context.Context, leader wire.BrokerID, session, epoch int32) error

@@ -14,19 +14,29 @@ func (p *Partition) Follow(leader wire.BrokerID, epoch wire.LeaderEpoch, inSync 
 	p.mu.Lock()
 	same := p.mu.follower != nil && p.mu.follower.Epoch() == epoch && p.mu.leaderID == leader
 	p.mu.inSync = inSync
-	sound := same && inSync && p.mu.follower.Validated()
 	p.mu.Unlock()
-	if sound && p.log.Suspect() != "" {
-		// It was fetched anew, and has what the ISR must have. If the mark stays, a restart fetches it once more.
-		_ = p.log.ClearSuspect()
-	}
 	if same {
+		p.acquit()
+		if !inSync {
+			p.env.Synced(p)
+		}
 		return
 	}
 	if mutant.TruncateToWatermark {
 		_, _ = p.log.Truncate(p.HighWatermark())
 	}
 	p.become(replication.NewFollower(epoch, p.log.Suspect() != ""), leader, wire.ErrNotLeaderOrFollower, false)
+}
+
+// acquit forgets that the log was suspect once it was fetched anew and is in sync, in whichever order these come: it has what the ISR
+// must have. If the mark stays, a restart fetches it once more.
+func (p *Partition) acquit() {
+	p.mu.Lock()
+	sound := p.mu.follower != nil && p.mu.inSync && p.mu.follower.Validated()
+	p.mu.Unlock()
+	if sound && p.log.Suspect() != "" {
+		_ = p.log.ClearSuspect()
+	}
 }
 
 // Question is what a follower asks its leader.
@@ -67,6 +77,7 @@ func (p *Partition) Take(q Question, a replication.Answer, records []byte) (repl
 			return replication.Fail, err
 		}
 		if !before { // the log agrees with the leader's from now on: what is synced of it counts
+			p.acquit()
 			p.env.Synced(p)
 		}
 	case replication.Truncate:

@@ -21,16 +21,18 @@ func (p *Partition) Fetched(follower wire.BrokerID, epoch wire.BrokerEpoch, lead
 	return code
 }
 
-// Acked notes that a follower's incarnation has synced its log below offset.
-func (p *Partition) Acked(follower wire.BrokerID, epoch wire.BrokerEpoch, leaderEpoch wire.LeaderEpoch, offset wire.Offset) {
+// Acked notes that a follower's incarnation has synced its log below offset. early says that it must be told again: this incarnation
+// has not fetched yet.
+func (p *Partition) Acked(follower wire.BrokerID, epoch wire.BrokerEpoch, leaderEpoch wire.LeaderEpoch, offset wire.Offset) (early bool) {
 	p.mu.Lock()
 	var woken wake
 	if l := p.mu.leader; l != nil {
-		l.Durable(p.env.Now(), follower, epoch, leaderEpoch, offset)
+		_, early = l.Durable(p.env.Now(), follower, epoch, leaderEpoch, offset)
 		woken = p.advanceLocked()
 	}
 	p.mu.Unlock()
 	woken.run()
+	return early
 }
 
 // Altered notes the controller's answer to a proposal: what is in force, or (a zero) that it was refused.

@@ -103,7 +103,7 @@ func (m *Manager) watch(ctx context.Context) {
 	}
 }
 
-// Reconsider has every led partition look again at who is in sync, as when brokers have come or gone.
+// Reconsider has every partition look again at who is in sync, as when brokers have come or gone.
 func (m *Manager) Reconsider() {
 	for _, p := range m.All() {
 		p.Reconsider()
@@ -368,11 +368,12 @@ func (m *Manager) remove(gone []*Partition) error {
 	return errors.Join(faults...)
 }
 
-// Acked takes a follower's reports of what it has synced.
-func (m *Manager) Acked(follower wire.BrokerID, epoch wire.BrokerEpoch, reports []Report) {
+// Acked takes a follower's reports of what it has synced. It returns how many came early and must be told again.
+func (m *Manager) Acked(follower wire.BrokerID, epoch wire.BrokerEpoch, reports []Report) (early int) {
 	for _, r := range reports {
-		if p := m.Partition(r.Partition); p != nil {
-			p.Acked(follower, epoch, r.LeaderEpoch, r.Durable)
+		if p := m.Partition(r.Partition); p != nil && p.Acked(follower, epoch, r.LeaderEpoch, r.Durable) {
+			early++
 		}
 	}
+	return early
 }

@@ -52,7 +52,6 @@ func Alone(broker wire.BrokerID) *Env {
 		Eligible: func(wire.BrokerID, wire.BrokerEpoch) bool { return false },
 		Propose:  func(*Partition, replication.Proposal) {},
 		Synced:   func(*Partition) {},
-		shrinks:  new(atomic.Int64), expands: new(atomic.Int64),
 	}
 }
 
@@ -94,6 +93,9 @@ type produceWaiter struct {
 
 // NewPartition returns a partition over an open log. watermark is what is known of it from before.
 func NewPartition(name wire.TopicPartition, id wire.TopicIDPartition, env *Env, log *storage.Log, s Settings, watermark wire.Offset) *Partition {
+	if env.shrinks == nil { // of a driver that is no Manager
+		env.shrinks, env.expands = new(atomic.Int64), new(atomic.Int64)
+	}
 	p := &Partition{Name: name, ID: id, log: log, env: env}
 	p.settings.Store(&s)
 	p.watermark.Store(int64(max(log.Start(), min(watermark, log.End()))))
@@ -300,8 +302,18 @@ func (p *Partition) Durable(wire.Offset) {
 	}
 }
 
-// Reconsider looks again at who is in sync: time has passed, or brokers have come or gone.
-func (p *Partition) Reconsider() { p.advance() }
+// Reconsider looks again at who is in sync: time has passed, or brokers have come or gone. A follower that is not in sync tells its
+// leader again what it has synced: a leader that took a fetch that came late for its present one counts less than that.
+func (p *Partition) Reconsider() {
+	p.mu.Lock()
+	woken := p.advanceLocked()
+	outside := p.mu.follower != nil && !p.mu.inSync
+	p.mu.Unlock()
+	woken.run()
+	if outside {
+		p.env.Synced(p)
+	}
+}
 
 // advance reports the log's marks to the leader state, and wakes whom that concerns.
 func (p *Partition) advance() {
