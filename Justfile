@@ -39,6 +39,18 @@ explore RUN="full":
 sim-metadata SEEDS="2000" FIRST="0":
     GOGC=400 SIM_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} go test ./cluster -run SimulatedMetadata -v -timeout 60m
 
+# whole clusters in one goroutine, under faults, replayable to the byte: SEEDS runs
+sim SEEDS="5000" FIRST="0":
+    SIM_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} go test ./cluster/sim -run 'TestSimulate$' -v -timeout 60m
+
+# the trace of one of them
+sim-seed N:
+    SIM_SEED={{N}} go test ./cluster/sim -run 'TestSimulateOne$' -v
+
+# one of them twice: the traces must be the same to the byte
+sim-twice N:
+    SIM_SEED={{N}} go test ./cluster/sim -run 'TestSimulateTwice$' -v
+
 # known mistakes, one after the other: the explorer must find each, and says by which rule
 mutants:
     #!/usr/bin/env bash
