@@ -315,10 +315,13 @@ func TestChaos(t *testing.T) {
 		names = strings.Split(s, ",")
 	}
 	admin := admins(t, a.nodes)
-	if _, err := admin.CreateTopic(t.Context(), 12, 3, nil, "t"); err != nil {
-		t.Fatal(err)
+	for _, topic := range []string{"t", "java"} {
+		if _, err := admin.CreateTopic(t.Context(), 12, 3, nil, topic); err != nil {
+			t.Fatal(err)
+		}
+		allInSync(t, admin, topic)
 	}
-	allInSync(t, admin, "t")
+	java := startSteady(t, a.nodes, "java", 12, 20)
 	w, err := acked.Start(acked.Options{Seeds: clients(a.nodes), Topic: "t", Partitions: 12, Rate: 50, Size: 100})
 	if err != nil {
 		t.Fatal(err)
@@ -356,8 +359,13 @@ func TestChaos(t *testing.T) {
 		t.Errorf("too few records for the run to mean anything")
 	}
 	sound(t, w)
-	allInSync(t, admin, "t")
-	a.sameReplicas("t", 12)
+	if java != nil {
+		java.sound()
+	}
+	for _, topic := range []string{"t", "java"} {
+		allInSync(t, admin, topic)
+		a.sameReplicas(topic, 12)
+	}
 }
 
 // sameReplicas compares the logs of all nodes byte for byte.

@@ -42,13 +42,9 @@ func chosen(t *testing.T, name string) bool {
 	return set
 }
 
-// installed returns the directory of a client. Where it is missing, or one of the commands is, the test is skipped, or
-// fails if KRAFTGO_CLIENTS names the client.
-func installed(t *testing.T, name string, commands ...string) string {
-	t.Helper()
-	must := chosen(t, name)
-	dir := filepath.Join(clientsHome(t), name)
-	missing := ""
+// absent returns what is missing of a client; "": nothing is.
+func absent(home, name string, commands ...string) (missing string) {
+	dir := filepath.Join(home, name)
 	if _, err := os.Stat(filepath.Join(dir, ".complete")); err != nil {
 		missing = dir
 	}
@@ -57,6 +53,16 @@ func installed(t *testing.T, name string, commands ...string) string {
 			missing = command
 		}
 	}
+	return missing
+}
+
+// installed returns the directory of a client. Where it is missing, or one of the commands is, the test is skipped, or
+// fails if KRAFTGO_CLIENTS names the client.
+func installed(t *testing.T, name string, commands ...string) string {
+	t.Helper()
+	must := chosen(t, name)
+	dir := filepath.Join(clientsHome(t), name)
+	missing := absent(clientsHome(t), name, commands...)
 	switch {
 	case missing == "":
 	case must:

@@ -48,6 +48,7 @@ type history struct {
 	sequences []int64 // by acknowledgement
 	offsets   []int64
 	times     []time.Time
+	took      []time.Duration // from the call of the client to the acknowledgement
 }
 
 // RetryPause is how long the client waits before it tries again, and the least age of metadata that it asks for anew.
@@ -76,6 +77,26 @@ func Start(o Options) (*Writer, error) {
 	return w, nil
 }
 
+// Outside returns a writer for what another program writes, in the same form of values: it is told of acknowledgements by Note.
+func Outside(o Options) *Writer { return &Writer{opts: o, partitions: make([]history, o.Partitions)} }
+
+// Note notes an acknowledgement that the other program got.
+func (w *Writer) Note(p int32, sequence, offset int64) {
+	w.acked(p, sequence, time.Now(), &kgo.Record{Offset: offset}, nil)
+}
+
+// Each calls f for all that was acknowledged.
+func (w *Writer) Each(f func(p int32, sequence, offset int64)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for p := range w.partitions {
+		h := &w.partitions[p]
+		for i := range h.sequences {
+			f(int32(p), h.sequences[i], h.offsets[i])
+		}
+	}
+}
+
 func (w *Writer) run(ctx context.Context) {
 	tick := time.NewTicker(time.Second / time.Duration(w.opts.Rate))
 	defer tick.Stop()
@@ -93,14 +114,15 @@ func (w *Writer) run(ctx context.Context) {
 			w.mu.Lock()
 			w.sent++
 			w.mu.Unlock()
+			begun := time.Now()
 			w.client.Produce(context.Background(), &kgo.Record{Topic: w.opts.Topic, Partition: int32(p), Value: value}, func(r *kgo.Record, err error) {
-				w.acked(int32(p), sequence, r, err)
+				w.acked(int32(p), sequence, begun, r, err)
 			})
 		}
 	}
 }
 
-func (w *Writer) acked(p int32, sequence int64, r *kgo.Record, err error) {
+func (w *Writer) acked(p int32, sequence int64, begun time.Time, r *kgo.Record, err error) {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -111,6 +133,7 @@ func (w *Writer) acked(p int32, sequence int64, r *kgo.Record, err error) {
 	}
 	h := &w.partitions[p]
 	h.sequences, h.offsets, h.times = append(h.sequences, sequence), append(h.offsets, r.Offset), append(h.times, now)
+	h.took = append(h.took, now.Sub(begun))
 }
 
 // Acked returns how many records were acknowledged up to now.
@@ -124,7 +147,27 @@ func (w *Writer) Acked() int {
 	return n
 }
 
-// Slowest returns the number of partitions that had no acknowledgement since a time.
+// Took returns how long acknowledgements took that came in a span: the median, the 99th percentile, and of how many.
+func (w *Writer) Took(from, to time.Time) (p50, p99 time.Duration, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []time.Duration
+	for i := range w.partitions {
+		h := &w.partitions[i]
+		for k, t := range h.times {
+			if t.After(from) && t.Before(to) {
+				all = append(all, h.took[k])
+			}
+		}
+	}
+	if len(all) == 0 {
+		return 0, 0, 0
+	}
+	slices.Sort(all)
+	return all[len(all)/2], all[len(all)*99/100], len(all)
+}
+
+// Silent returns the number of partitions that had no acknowledgement since a time.
 func (w *Writer) Silent(since time.Time) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
