@@ -306,7 +306,12 @@ func (d *Disk) openReplica(e *entry, clean, listed bool) (*replica, storage.Reco
 	if err != nil {
 		return nil, storage.Recovery{}, err
 	}
-	n.start = max(n.start, d.starts[e.DirName()])
+	if !listed && !e.started {
+		n.limit = 0 // the checkpoint files go by names, and may speak of another topic of this name
+	}
+	if n.limit == noLimit {
+		n.start = max(n.start, d.starts[e.DirName()])
+	}
 	point, known := d.points[e.DirName()]
 	r := &replica{entry: e, keeper: &keeper{d: d, entry: e, note: n}, point: min(point, n.limit)}
 	config := storage.Config{
@@ -417,7 +422,11 @@ func (d *Disk) Add(replicas ...Replica) error {
 		added = append(added, opened)
 		lines = append(lines, addLine(e)...)
 	}
-	if err := d.writeManifestLocked(lines); err != nil {
+	err := d.noteNew(added)
+	if err == nil {
+		err = d.writeManifestLocked(lines)
+	}
+	if err != nil {
 		for _, a := range added {
 			a.log.Abandon()
 		}
@@ -430,6 +439,23 @@ func (d *Disk) Add(replicas ...Replica) error {
 		d.mu.replicas[a.Key()] = a
 	}
 	return nil
+}
+
+// noteNew makes durable that what the checkpoint files say of the names of replicas is not said of these.
+func (d *Disk) noteNew(added []*replica) error {
+	var faults []error
+	for _, r := range added {
+		faults = append(faults, d.offsets.write(r.slot, r.keeper.note))
+	}
+	if len(added) > 0 {
+		faults = append(faults, d.offsets.sync())
+	}
+	err := errors.Join(faults...)
+	if err != nil {
+		err = fmt.Errorf("note new replicas: %w", err)
+		d.offline(err)
+	}
+	return err
 }
 
 // freeSlotLocked returns a function that gives a slot that nobody has, another one each time.
@@ -580,8 +606,9 @@ func (d *Disk) Close() error {
 	d.mu.Unlock()
 	d.keeping.stop()
 	err := d.Err()
+	var lift func()
 	if err == nil {
-		err = d.closeLogs()
+		lift, err = d.closeLogs()
 	} else {
 		d.eachReplica(func(r *replica) error { r.log.Abandon(); return nil })
 	}
@@ -591,6 +618,7 @@ func (d *Disk) Close() error {
 		err = d.writeCheckpoints()
 	}
 	if err == nil {
+		lift()
 		err = d.offsets.file.Sync()
 	}
 	if err == nil {
@@ -599,16 +627,26 @@ func (d *Disk) Close() error {
 	return errors.Join(err, d.list.Close(), d.offsets.file.Close(), d.lock.Close())
 }
 
-func (d *Disk) closeLogs() error {
-	return d.eachReplica(func(r *replica) error {
-		lowered := r.keeper.timesLowered()
+// closeLogs closes all logs. lift is to be called once the checkpoint files have the points that they were closed with.
+func (d *Disk) closeLogs() (lift func(), _ error) {
+	var mu sync.Mutex
+	lowered := map[*replica]int{}
+	err := d.eachReplica(func(r *replica) error {
+		n := r.keeper.timesLowered()
 		err := r.log.Close()
 		r.point = r.log.End()
 		if err == nil {
-			r.keeper.lift(lowered)
+			mu.Lock()
+			defer mu.Unlock()
+			lowered[r] = n
 		}
 		return err
 	})
+	return func() {
+		for r, n := range lowered {
+			r.keeper.lift(n)
+		}
+	}, err
 }
 
 // eachReplica calls f for all replicas, several at a time.

@@ -89,6 +89,10 @@ func (o *offsets) writeDurably(slot int, n note) error {
 	if err := o.write(slot, n); err != nil {
 		return err
 	}
+	return o.sync()
+}
+
+func (o *offsets) sync() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.file.Sync()

@@ -24,10 +24,11 @@ type Mem struct {
 	}
 }
 
-// nameChange is one creation (node set), or removal (node nil) of a name.
+// nameChange is one creation (node set), or removal (node nil) of a name. It is durable after a SyncDir of dir.
 type nameChange struct {
 	name string
 	node *memNode
+	dir  string
 }
 
 type memNode struct {
@@ -66,7 +67,7 @@ func (m *Mem) linkLocked(name string, node *memNode) {
 	} else {
 		m.mu.names[name] = node
 	}
-	m.mu.pending = append(m.mu.pending, nameChange{name, node})
+	m.mu.pending = append(m.mu.pending, nameChange{name, node, path.Dir(name)})
 }
 
 func (m *Mem) parentLocked(op, name string) error {
@@ -120,13 +121,19 @@ func (m *Mem) Rename(from, to string) error {
 	if err := m.parentLocked("rename", to); err != nil {
 		return err
 	}
-	for _, name := range m.belowLocked(from) {
-		m.linkLocked(to+name[len(from):], m.mu.names[name])
-	}
-	for _, name := range m.belowLocked(from) {
-		m.linkLocked(name, nil)
+	below := m.belowLocked(from)
+	unsynced := map[string]bool{}
+	for _, c := range m.mu.pending {
+		unsynced[c.name] = true
 	}
 	m.linkLocked(to, n)
+	for _, name := range below {
+		m.linkLocked(to+name[len(from):], m.mu.names[name])
+		if !unsynced[name] { // what a directory is known to hold goes along with it
+			m.mu.pending[len(m.mu.pending)-1].dir = path.Dir(to)
+		}
+		delete(m.mu.names, name)
+	}
 	m.linkLocked(from, nil)
 	return nil
 }
@@ -234,7 +241,7 @@ func (m *Mem) SyncDir(dir string) error {
 	}
 	rest := m.mu.pending[:0]
 	for _, c := range m.mu.pending {
-		if path.Dir(c.name) == dir {
+		if c.dir == dir {
 			apply(m.mu.durable, c)
 		} else {
 			rest = append(rest, c)
@@ -245,11 +252,18 @@ func (m *Mem) SyncDir(dir string) error {
 }
 
 func apply(names map[string]*memNode, c nameChange) {
-	if c.node == nil {
-		delete(names, c.name)
-	} else {
+	if c.node != nil {
 		names[c.name] = c.node
+		return
 	}
+	if n := names[c.name]; n != nil && n.isDir { // what it held is gone with it, and does not come back with another of that name
+		for name := range names {
+			if strings.HasPrefix(name, c.name+"/") {
+				delete(names, name)
+			}
+		}
+	}
+	delete(names, c.name)
 }
 
 type memLock struct {
