@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/metadata/control"
@@ -22,6 +23,8 @@ type changes struct {
 	mu      sync.Mutex // held over the changes' file work: they come one after the other
 	current atomic.Pointer[replica.Manager]
 	last    *metadata.Image // before the changes that come
+	opening bool            // openLater waits
+	ended   bool
 
 	// elections that were seen since begin, and those among them whose leader was neither in sync nor eligible.
 	elections, unclean atomic.Int64
@@ -148,7 +151,8 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 	}
 	if len(list) > 0 {
 		if err := m.Assign(list, c.settings(image)); err != nil {
-			c.node.log.Error("partitions not opened", "error", err)
+			c.node.log.Error("partitions not opened; trying again", "error", err)
+			c.openLater()
 		}
 	}
 	if brokers { // who is alive decides who may be in sync
@@ -163,6 +167,46 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 			c.node.log.Error("settings not applied", "topic", name, "error", err)
 		}
 	}
+}
+
+// openPause lies before another try to open replicas.
+const openPause = time.Second
+
+// openLater tries again, a little later, to open the replicas that could not be opened, as for want of room on the disk: the metadata
+// may not speak of them again for long.
+func (c *changes) openLater() {
+	if c.opening {
+		return
+	}
+	c.opening = true
+	time.AfterFunc(openPause, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.opening = false
+		if c.ended || c.node.disk.Err() != nil {
+			return
+		}
+		var missing []replica.Assignment
+		c.last.Topics(func(t *metadata.Topic) bool {
+			for i := range t.Partitions {
+				if c.manager().Partition(wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(i)}) == nil {
+					missing = c.assignment(missing, t, wire.Partition(i))
+				}
+			}
+			return true
+		})
+		if err := c.manager().Assign(missing, c.settings(c.last)); err != nil {
+			c.node.log.Warn("partitions still not opened; trying again", "error", err)
+			c.openLater()
+		}
+	})
+}
+
+// end has no more replicas opened.
+func (c *changes) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
 }
 
 // movedAway removes the replica here of a partition that is not assigned to this broker any more.

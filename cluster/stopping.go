@@ -160,6 +160,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	if n.ended != nil {
 		close(n.ended)
 	}
+	if n.changes != nil {
+		n.changes.end()
+	}
 	if n.disk != nil {
 		note(n.disk.Close())
 	}

@@ -227,17 +227,21 @@ func (m *Manager) WakeFetches() {
 }
 
 // Assign makes this broker hold the replicas and take its part in each; settings gives those of a topic. The disk's
-// manifest is written once for all of them. Replicas that cannot be opened are left out, and told by the error.
+// manifest is written once for all of them, if all can be opened. Replicas that cannot be opened are left out, and told by the error.
 func (m *Manager) Assign(list []Assignment, settings func(topic string) TopicSettings) error {
 	replicas := make([]disk.Replica, len(list))
 	for i, a := range list {
 		replicas[i] = a.Replica
 	}
-	if err := m.disk.Add(replicas...); err != nil {
-		return err
-	}
 	var faults []error
+	together := m.disk.Add(replicas...)
 	for _, a := range list {
+		if together != nil { // one that cannot be opened must not keep the others from it
+			if err := m.disk.Add(a.Replica); err != nil {
+				faults = append(faults, err)
+				continue
+			}
+		}
 		faults = append(faults, m.assign(a, settings))
 	}
 	return errors.Join(faults...)
