@@ -170,3 +170,19 @@ func TestReplicasAreTheSame(t *testing.T) {
 		})
 	}
 }
+
+// A new topic takes records at once, though its followers have a fetch waiting at each leader that knows nothing of it: they have that
+// answered. It would wait for longer than the test does.
+func TestANewTopicIsReplicatedAtOnce(t *testing.T) {
+	settings := map[string]string{"replica.fetch.wait.max.ms": "25000", "min.insync.replicas": "3"}
+	a := kraftgotest.Start(t, settings)
+	for range 2 {
+		a.Join(nil)
+	}
+	c := client(t, a)
+	for i := range 5 {
+		topic := fmt.Sprintf("t%d", i)
+		createReplicated(t, a, topic, 6, nil)
+		fill(t, c, topic, 0, 60)
+	}
+}

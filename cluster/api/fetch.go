@@ -232,7 +232,7 @@ func (f *fetch) wait(deadline time.Time) {
 		mu.Lock()
 		defer mu.Unlock()
 		stop()
-		f.awake(deadline)
+		f.awake(deadline, w.Cancelled())
 	})
 	stop = context.AfterFunc(f.request.Context(), w.Cancel)
 	for i, t := range f.targets {
@@ -252,8 +252,8 @@ func (f *fetch) wait(deadline time.Time) {
 	}
 }
 
-// awake looks again after a wait ended.
-func (f *fetch) awake(deadline time.Time) {
+// awake looks again after a wait ended. now: it is answered whatever there is.
+func (f *fetch) awake(deadline time.Time, now bool) {
 	f.read()
 	select {
 	case <-f.request.Done():
@@ -262,7 +262,7 @@ func (f *fetch) awake(deadline time.Time) {
 		return
 	default:
 	}
-	if f.bytes >= f.minBytes || f.failed || time.Until(deadline) <= 0 || f.broker.stopping.Load() {
+	if now || f.bytes >= f.minBytes || f.failed || time.Until(deadline) <= 0 || f.broker.stopping.Load() {
 		f.reply()
 		return
 	}

@@ -14,7 +14,7 @@ type Followers struct {
 
 	mu     sync.Mutex       // a leaf
 	parked map[int32]parked // by session
-	nudged map[int32]int32  // the epoch that a nudge was for, by session, if the fetch was not there yet
+	nudged map[int32]int32  // the last epoch that a nudge was for, by session: the fetch may not be there yet, or be between two waits
 }
 
 type parked struct {
@@ -35,23 +35,21 @@ func (f *Followers) park(session, epoch int32, w *replica.FetchWait) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.parked[session] = parked{epoch, w}
-	if e, ok := f.nudged[session]; ok {
+	e, ok := f.nudged[session]
+	if ok && e < epoch {
 		delete(f.nudged, session)
-		return e != epoch
 	}
-	return true
+	return !ok || e != epoch
 }
 
 // Nudge has the fetch of a session and epoch answered at once, which waits or is about to.
 func (f *Followers) Nudge(session, epoch int32) {
 	f.mu.Lock()
 	p := f.parked[session]
-	if p.wait == nil || p.epoch != epoch {
-		if len(f.nudged) > followerSessions {
-			clear(f.nudged) // of sessions that are no more: at worst a fetch waits its time
-		}
-		f.nudged[session] = epoch
+	if len(f.nudged) > followerSessions {
+		clear(f.nudged) // of sessions that are no more: at worst a fetch waits its time
 	}
+	f.nudged[session] = max(epoch, f.nudged[session]) // nudges overtake one another
 	f.mu.Unlock()
 	if p.wait != nil && p.epoch == epoch {
 		p.wait.Cancel()

@@ -15,6 +15,7 @@ type FetchWait struct {
 	mu struct {
 		sync.Mutex
 		fired      bool
+		cancelled  bool
 		timer      *time.Timer
 		partitions []*Partition
 	}
@@ -56,8 +57,20 @@ func (w *FetchWait) watch(p *Partition, set map[*FetchWait]struct{}, moved func(
 	}
 }
 
-// Cancel ends the wait as time does. Calling it after the end changes nothing.
-func (w *FetchWait) Cancel() { w.moved(wire.ErrNone) }
+// Cancel ends the wait: the fetch is to be answered with what there is. Calling it after the end changes nothing.
+func (w *FetchWait) Cancel() {
+	w.mu.Lock()
+	w.mu.cancelled = true
+	w.mu.Unlock()
+	w.moved(wire.ErrNone)
+}
+
+// Cancelled reports whether Cancel was called.
+func (w *FetchWait) Cancelled() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.cancelled
+}
 
 // moved is called on goroutines that must not block.
 func (w *FetchWait) moved(wire.ErrorCode) {

@@ -22,7 +22,7 @@ type fetcher struct {
 	mu struct { // a leaf
 		sync.Mutex
 		partitions map[wire.TopicIDPartition]*Partition
-		flying     bool  // a fetch is under way, in this session and epoch
+		flying     bool  // a fetch is made or under way, in this session and epoch, that knows of no partition that comes now
 		session    int32 // 0: none
 		epoch      int32
 		reconnect  bool
@@ -177,6 +177,7 @@ func (f *fetcher) build(now time.Time) (_ *message.FetchRequest, next time.Durat
 		}
 	}
 	session, epoch := f.mu.session, f.mu.epoch
+	f.mu.flying = true
 	f.mu.Unlock()
 	o := &f.set.opts
 	m := &message.FetchRequest{
@@ -216,6 +217,9 @@ func (f *fetcher) build(now time.Time) (_ *message.FetchRequest, next time.Durat
 		})
 	}
 	if due == 0 {
+		f.mu.Lock()
+		f.mu.flying = false
+		f.mu.Unlock()
 		return nil, next
 	}
 	if next < o.MaxWait && m.MaxWaitMs > 0 { // a partition in back-off is due before the leader need answer
@@ -245,9 +249,6 @@ func (f *fetcher) forgotten(m *message.FetchRequest) {
 
 // roundTrip sends one request, and does what the answer asks for.
 func (f *fetcher) roundTrip(link Link, m *message.FetchRequest) error {
-	f.mu.Lock()
-	f.mu.flying = true
-	f.mu.Unlock()
 	m.ReplicaState = message.FetchRequestReplicaState{ReplicaID: f.set.broker, ReplicaEpoch: f.set.opts.BrokerEpoch()}
 	ctx, cancel := context.WithTimeout(f.set.ctx, f.set.opts.MaxWait+f.set.opts.Timeout)
 	defer cancel()
