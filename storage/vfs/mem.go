@@ -123,9 +123,10 @@ func (m *Mem) Rename(from, to string) error {
 	}
 	below := m.belowLocked(from)
 	unsynced := map[string]bool{}
-	for _, c := range m.mu.pending {
+	m.mu.pending = slices.DeleteFunc(m.mu.pending, func(c nameChange) bool {
 		unsynced[c.name] = true
-	}
+		return c.node != nil && strings.HasPrefix(c.name, from+"/") // it is linked anew below, and not in another directory of the old name
+	})
 	m.linkLocked(to, n)
 	for _, name := range below {
 		m.linkLocked(to+name[len(from):], m.mu.names[name])

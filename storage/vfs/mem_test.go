@@ -18,6 +18,9 @@ func TestCrashDoesNotBringBackWhatADirectoryHeld(t *testing.T) {
 			}
 		}
 		write("/a", "old")
+		if _, err := m.Create("/a/unsynced"); err != nil {
+			t.Fatal(err)
+		}
 		var err error
 		if how == "rename" {
 			err = m.Rename("/a", "/b")
@@ -33,7 +36,7 @@ func TestCrashDoesNotBringBackWhatADirectoryHeld(t *testing.T) {
 			t.Errorf("%s: %v, %v", how, names, err)
 		}
 		if how == "rename" {
-			if names, err := after.List("/b"); err != nil || !slices.Equal(names, []string{"old"}) {
+			if names, err := after.List("/b"); err != nil || !slices.Contains(names, "old") {
 				t.Errorf("%s: %v, %v", how, names, err)
 			}
 		}
