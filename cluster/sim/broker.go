@@ -44,6 +44,7 @@ type process struct {
 	applied  int              // index of the last command that was applied
 	image    *metadata.Image
 	begun    bool
+	opening  bool // openLater waits
 	held     map[logKey]*held
 	env      *replica.Env
 	awaiting []awaiting
@@ -181,6 +182,10 @@ func (p *process) offline(err error) {
 	}
 	w.after(0, func() {
 		if p.broker.process == p {
+			if p.broker.faults.failing { // what could not be synced is gone from the page cache too
+				p.broker.faults.failing = false
+				p.broker.losePower()
+			}
 			p.broker.kill()
 			w.after(w.about(500*time.Millisecond), p.broker.start)
 		}

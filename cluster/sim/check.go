@@ -138,6 +138,9 @@ func (w *world) check() {
 
 func (h *held) check() {
 	d := h.partition.Describe()
+	if d.Gone != wire.ErrNone {
+		return // its disk has failed, and the process is about to end
+	}
 	p, w, id := h.part, h.process.broker.world, h.process.broker.id
 	h.checked = min(h.checked, d.End)
 	if d.HighWatermark > d.End {
@@ -192,6 +195,9 @@ func (h *held) checkLeader(epoch wire.LeaderEpoch, high, end wire.Offset) {
 		w.fail("watermark falls: broker %d had %d for %s in epoch %d, and has %d", id, h.high, p.name, epoch, high)
 	}
 	h.high = high
+	if p.excused && p.newest() != epoch {
+		return // it does not know yet that all was lost
+	}
 	if high > known {
 		for i, e := range h.entries(known, high) {
 			p.add(known+wire.Offset(i), e)

@@ -151,7 +151,8 @@ func (p *process) produce(of *part, data []byte, words []uint64, acks replica.Ac
 		}
 		if o.Code == wire.ErrNone {
 			w.log("b%d %s acknowledges %d to %d, acks %d", p.broker.id, of.name, o.Appended.First, o.Appended.Last, acks)
-			if acks == replica.AcksAll {
+			// A leader that does not know yet that all was lost, and is led anew, may still acknowledge what is lost.
+			if acks == replica.AcksAll && !(of.excused && h.partition.Describe().LeaderEpoch != of.newest()) {
 				w.acks = append(w.acks, ack{of, o.Appended.First, words})
 				h.touch()
 			}

@@ -186,8 +186,7 @@ type survey struct {
 
 // recover looks for leaders of partitions that all their replicas have lost.
 func (c *controller) recover() {
-	// Where records need not be on a disk, a power cut may leave holes in all replicas, and an operator has to choose among them.
-	unclean := func(string) bool { return c.world.options.replicated && c.world.now > c.world.options.busy+rest/3 }
+	unclean := func(string) bool { return c.world.operator() }
 	m := c.image()
 	leaderless := control.FindLeaderless(m, unclean)
 	if len(leaderless) == 0 || c.survey != nil {

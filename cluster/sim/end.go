@@ -13,6 +13,9 @@ func (w *world) heal() {
 	w.calm = true
 	clear(w.network.cut)
 	for _, b := range w.brokers {
+		if b.faults.failing && b.process != nil {
+			b.losePower()
+		}
 		b.faults.mend()
 		b.resume()
 		b.start()
@@ -30,6 +33,13 @@ func (w *world) checkEnd() {
 	for _, p := range w.parts {
 		if !p.deleted {
 			p.checkEnd()
+		}
+	}
+	for _, b := range w.brokers {
+		for _, r := range b.disk.Replicas() {
+			if w.controller.image().TopicByID(r.TopicID) == nil {
+				w.fail("not healed: broker %d keeps %s of a topic that was deleted", b.id, r.DirName())
+			}
 		}
 	}
 	for _, p := range w.producers {

@@ -113,6 +113,13 @@ var menu = []fault{
 	{"cut", cutOff},
 	{"deaf", cutOneWay},
 	{"flap", flap},
+	{"hang", hang},
+	{"full", full},
+	{"eio", failSync},
+	{"wipe", wipe},
+	{"rot", rot},
+	{"min", alterMinInSync},
+	{"recreate", recreate},
 }
 
 // drawMenu chooses the faults of a run: all, or few of them often.
@@ -185,11 +192,19 @@ func blackout(w *world) bool {
 	return true
 }
 
+// operator reports whether somebody chooses among what is left of partitions that nobody can lead: where records need not be on a disk,
+// a power cut may leave holes in all replicas; and a replica whose disk was damaged may have been taken for the only one in sync,
+// before it could say so.
+func (w *world) operator() bool {
+	damaged := w.result.Faults["wipe"]+w.result.Faults["rot"] > 0
+	return (w.options.replicated || damaged) && w.now > w.options.busy+rest/3
+}
+
 // excuse notes which partitions all their replicas have lost, as far as records may be gone that no disk had to have.
 func (w *world) excuse(recovered []metadata.Record) {
 	for _, r := range recovered {
 		c, ok := r.(*metadata.PartitionChange)
-		if !ok || !w.options.replicated {
+		if !ok || !w.options.replicated && !w.operator() {
 			continue
 		}
 		for _, p := range w.parts {
@@ -248,12 +263,47 @@ func (w *world) cut(b *broker, which func(link) bool) bool {
 	return len(links) > 0
 }
 
+// alterMinInSync changes the topic's min.insync.replicas.
+func alterMinInSync(w *world) bool {
+	if w.controller.image().Topic("t") == nil {
+		return false
+	}
+	value := fmt.Sprint(1 + w.random.IntN(int(w.options.replicas)))
+	w.controller.change("alter", func(m *metadata.Image) []metadata.Record {
+		topic := metadata.Resource{Type: metadata.ResourceTopic, Name: "t"}
+		records, refusal := control.AlterConfigs(m, topic, []control.Alteration{{Name: "min.insync.replicas", Op: control.OpSet, Value: &value}}, nil)
+		if refusal != nil {
+			w.log("not altered: %v", refusal)
+			return nil
+		}
+		return append(records, control.FollowSettings(m, records)...)
+	})
+	return true
+}
+
+// recreate deletes the topic, and creates another of that name.
+func recreate(w *world) bool {
+	t := w.controller.image().Topic("t")
+	if t == nil || w.now > w.options.busy-time.Second {
+		return false
+	}
+	for _, p := range w.parts {
+		p.deleted = true
+	}
+	w.controller.change("delete", func(m *metadata.Image) []metadata.Record {
+		records, _ := control.DeleteTopics(m, []wire.TopicID{t.ID})
+		return records
+	})
+	w.after(w.about(w.options.pause), func() { w.create("t") })
+	return true
+}
+
 // flap has a partition change its leader a few times, faster than followers fetch: the controller takes the leader for dead.
 func flap(w *world) bool {
 	if len(w.parts) == 0 {
 		return false
 	}
-	p := w.parts[w.random.IntN(len(w.parts))]
+	p := w.parts[len(w.parts)-1-w.random.IntN(min(len(w.parts), w.options.partitions))] // of the present topic
 	var again func(n int)
 	again = func(n int) {
 		t := w.controller.image().TopicByID(p.id.Topic)

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/replication"
@@ -180,8 +181,10 @@ func (p *process) assign(t *metadata.Topic, i wire.Partition) {
 		return
 	}
 	r := disk.Replica{TopicID: t.ID, Topic: t.Name, Partition: i}
-	if p.disk.Add(r) != nil {
-		return // the disk has failed, and the process ends, or is full
+	if err := p.disk.Add(r); err != nil {
+		p.broker.world.log("b%d does not hold %s: %v", self, r.DirName(), err)
+		p.openLater()
+		return
 	}
 	h := p.held[r.Key()]
 	if h == nil {
@@ -199,6 +202,25 @@ func (p *process) assign(t *metadata.Topic, i wire.Partition) {
 		h.fetch()
 	}
 	h.unpark()
+}
+
+// openLater tries again, a little later, to open the replicas that could not be opened.
+func (p *process) openLater() {
+	if p.opening {
+		return
+	}
+	p.opening = true
+	p.after(time.Second, func() {
+		p.opening = false
+		p.image.Topics(func(t *metadata.Topic) bool {
+			for i := range t.Partitions {
+				if p.held[logKey{Topic: t.ID, Partition: wire.Partition(i)}] == nil {
+					p.assign(t, wire.Partition(i))
+				}
+			}
+			return true
+		})
+	})
 }
 
 func (p *process) open(r disk.Replica) *held {
