@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -184,5 +185,33 @@ func TestANewTopicIsReplicatedAtOnce(t *testing.T) {
 		topic := fmt.Sprintf("t%d", i)
 		createReplicated(t, a, topic, 6, nil)
 		fill(t, c, topic, 0, 60)
+	}
+}
+
+// When records are deleted, all replicas have deleted them: whoever leads next does not bring them back.
+func TestDeletedRecordsAreGoneEverywhere(t *testing.T) {
+	settings := map[string]string{"replica.fetch.wait.max.ms": "25000", "min.insync.replicas": "1"}
+	nodes := []*kraftgotest.Node{kraftgotest.Start(t, settings)}
+	nodes = append(nodes, nodes[0].Join(nil), nodes[0].Join(nil))
+	createReplicated(t, nodes[0], "t", 1, nil)
+	fill(t, client(t, nodes[0]), "t", 0, 100)
+	for _, cut := range []int64{40, 70} {
+		led := partitions(t, client(t, nodes[0]), "t")[0].Leader
+		at := slices.IndexFunc(nodes, func(n *kraftgotest.Node) bool { return n.Running() && n.Broker() == led })
+		admin := kadm.NewClient(client(t, nodes[at]))
+		answers, err := admin.DeleteRecords(limited(t), kadm.Offsets{"t": {0: {Topic: "t", Partition: 0, At: cut}}})
+		if err != nil || answers.Error() != nil || answers["t"][0].LowWatermark != cut {
+			t.Fatalf("%+v, %v", answers, err)
+		}
+		nodes[at].Stop()
+		nodes = append(nodes[:at:at], nodes[at+1:]...)
+		eventually(t, "another leads", func() bool {
+			p := partitions(t, client(t, nodes[0]), "t")
+			return len(p) == 1 && p[0].Leader >= 0 && p[0].Leader != led
+		})
+		starts, err := kadm.NewClient(client(t, nodes[0])).ListStartOffsets(limited(t), "t")
+		if err != nil || starts.Error() != nil || starts["t"][0].Offset != cut {
+			t.Fatalf("after %d: %+v, %v", led, starts, err)
+		}
 	}
 }

@@ -82,7 +82,8 @@ type Leader struct {
 type progress struct {
 	epoch   wire.BrokerEpoch
 	marks   Marks
-	fetched bool // in this leader epoch, with a log that fits ours
+	fetched bool        // in this leader epoch, with a log that fits ours
+	start   wire.Offset // of its log, as it last said; 0: it said nothing, or its log begins there
 	// caughtUp is when it last had all that the leader had then. reach and reachAt are the next such claim: at reachAt the
 	// leader ended at reach.
 	caughtUp time.Duration
@@ -223,7 +224,7 @@ func (l *Leader) Fetched(now time.Duration, id wire.BrokerID, epoch wire.BrokerE
 		return false, wire.ErrStaleBrokerEpoch
 	case epoch > f.epoch:
 		// Another start of the broker: what its log lost is not ours to guess.
-		f.epoch, f.marks, f.fetched = epoch, Marks{}, false
+		f.epoch, f.marks, f.fetched, f.start = epoch, Marks{}, false, 0
 	}
 	f.fetched = true
 	if offset < f.marks.End { // it began anew
@@ -232,6 +233,25 @@ func (l *Leader) Fetched(now time.Duration, id wire.BrokerID, epoch wire.BrokerE
 	f.marks.End = offset
 	l.note(now, f)
 	return l.advance(now), wire.ErrNone
+}
+
+// Start notes where the log of a follower's incarnation begins that has fetched.
+func (l *Leader) Start(id wire.BrokerID, epoch wire.BrokerEpoch, start wire.Offset) {
+	if f := l.followers[id]; f != nil && f.fetched && f.epoch == epoch {
+		f.start = start
+	}
+}
+
+// LowWatermark returns the offset below which all replicas have deleted their records that are in sync, or alive; own is where the
+// leader's log begins.
+func (l *Leader) LowWatermark(own wire.Offset) wire.Offset {
+	low := own
+	for id, f := range l.followers {
+		if slices.Contains(l.assigned.InSync, id) || f.fetched && l.eligible(id, f.epoch) {
+			low = min(low, f.start)
+		}
+	}
+	return low
 }
 
 // Durable notes that a follower has synced what is below offset, of the log that it fetched in this leader epoch. It returns

@@ -210,3 +210,30 @@ func TestReportBeforeTheFirstFetchIsEarly(t *testing.T) {
 		t.Error("a report after the fetch is not taken")
 	}
 }
+
+// The low watermark is that of the replicas that are in sync or alive: what they have not deleted could come back with them as leaders.
+func TestLowWatermark(t *testing.T) {
+	l := newTestLeader([]wire.BrokerID{1, 2, 3}, []wire.BrokerID{1, 2})
+	want := func(what string, low wire.Offset) {
+		t.Helper()
+		if got := l.LowWatermark(50); got != low {
+			t.Errorf("%s: %d, want %d", what, got, low)
+		}
+	}
+	l.Own(0, Marks{100, 100})
+	want("one in sync has said nothing", 0)
+	l.Start(2, 9, 50)
+	want("one says where it begins before it fetches", 0)
+	l.Fetched(0, 2, 9, 100)
+	l.Start(2, 9, 50)
+	want("that one has deleted", 50)
+	l.Fetched(0, 3, 9, 40)
+	l.Start(3, 9, 20)
+	want("one that is alive and not in sync has not", 20)
+	l.Start(3, 8, 50)
+	want("an older start of it is heard", 20)
+	l.Start(3, 9, 60)
+	want("all have", 50)
+	l.Fetched(0, 2, 10, 100)
+	want("another start of one has said nothing", 0)
+}

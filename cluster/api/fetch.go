@@ -58,7 +58,7 @@ func sessionFetch(m *message.FetchRequest, version int16) replica.Fetch {
 			p := &t.Partitions[j]
 			q.Targets = append(q.Targets, replica.Target{
 				Topic: t.Topic, TopicID: t.TopicID, Partition: p.Partition, Offset: p.FetchOffset, MaxBytes: p.PartitionMaxBytes,
-				LeaderEpoch: max(p.CurrentLeaderEpoch, wire.NoLeaderEpoch), LastEpoch: max(p.LastFetchedEpoch, wire.NoLeaderEpoch),
+				LeaderEpoch: max(p.CurrentLeaderEpoch, wire.NoLeaderEpoch), LastEpoch: max(p.LastFetchedEpoch, wire.NoLeaderEpoch), LogStart: p.LogStartOffset,
 			})
 		}
 	}
@@ -89,7 +89,7 @@ type fetch struct {
 
 	results []fetched // by target
 	bytes   int       // of records in results
-	failed  bool      // some result is an error, which is told at once
+	failed  bool      // some result is an error, which is told at once; or a follower does not know yet of records that were deleted
 }
 
 // fetched is what was read of one target.
@@ -121,6 +121,7 @@ func (f *fetch) read() {
 		f.readOne(o, &t.Target)
 		if f.follower != wire.NoBroker {
 			f.noteFollower(o, &t.Target)
+			f.failed = f.failed || o.code == wire.ErrNone && t.StartMoved(o.logStart)
 		}
 		f.bytes += o.size
 		if o.code != wire.ErrNone || o.diverging {
@@ -137,7 +138,7 @@ func (f *fetch) noteFollower(o *fetched, t *replica.Target) {
 		o.logStart = o.partition.Log().Start() // where the follower may begin anew
 	case o.code != wire.ErrNone, o.diverging, f.again:
 	default:
-		if code := o.partition.Fetched(f.follower, f.followerEpoch, t.LeaderEpoch, t.Offset); code != wire.ErrNone {
+		if code := o.partition.FetchedFrom(f.follower, f.followerEpoch, t.LeaderEpoch, t.Offset, max(t.LogStart, 0)); code != wire.ErrNone {
 			if o.size > 0 {
 				o.slice.Release()
 			}
@@ -239,7 +240,7 @@ func (f *fetch) wait(deadline time.Time) {
 		switch p := f.results[i].partition; {
 		case p == nil:
 		case f.follower != wire.NoBroker:
-			w.WatchEnd(p, t.Offset)
+			w.WatchEnd(p, t.Offset, f.results[i].logStart)
 		default:
 			w.Watch(p, f.results[i].highWatermark)
 		}

@@ -33,9 +33,11 @@ func (w *FetchWait) Watch(p *Partition, seen wire.Offset) {
 	w.watch(p, p.mu.fetches, func() bool { return p.HighWatermark() > seen })
 }
 
-// WatchEnd is Watch for followers: they wait for the log's end.
-func (w *FetchWait) WatchEnd(p *Partition, seen wire.Offset) {
-	w.watch(p, p.mu.copies, func() bool { return p.log.End() > seen || p.Serving(wire.NoLeaderEpoch) != wire.ErrNone })
+// WatchEnd is Watch for followers: they wait for the log's end, and for deletions from its start.
+func (w *FetchWait) WatchEnd(p *Partition, seen, start wire.Offset) {
+	w.watch(p, p.mu.copies, func() bool {
+		return p.log.End() > seen || p.log.Start() > start || p.Serving(wire.NoLeaderEpoch) != wire.ErrNone
+	})
 }
 
 func (w *FetchWait) watch(p *Partition, set map[*FetchWait]struct{}, moved func() bool) {

@@ -213,7 +213,7 @@ func (f *fetcher) build(now time.Time) (_ *message.FetchRequest, next time.Durat
 		}
 		m.Topics[i].Partitions = append(m.Topics[i].Partitions, message.FetchRequestPartition{
 			Partition: key.Partition, CurrentLeaderEpoch: q.Epoch, FetchOffset: q.Offset, LastFetchedEpoch: q.LastEpoch,
-			LogStartOffset: s.partition.log.Start(), PartitionMaxBytes: o.PartitionMaxBytes, HighWatermark: s.partition.HighWatermark(),
+			LogStartOffset: q.Start, PartitionMaxBytes: o.PartitionMaxBytes, HighWatermark: s.partition.HighWatermark(),
 		})
 	}
 	if due == 0 {

@@ -43,6 +43,7 @@ func (p *Partition) acquit() {
 type Question struct {
 	Epoch wire.LeaderEpoch
 	replication.Position
+	Start wire.Offset // of the follower's log
 }
 
 // position returns the end of the log, and the epoch of the record before.
@@ -62,7 +63,7 @@ func (p *Partition) Ask(leader wire.BrokerID) (q Question, ok bool) {
 	if p.mu.follower == nil || p.mu.leaderID != leader {
 		return q, false
 	}
-	return Question{p.mu.follower.Epoch(), p.mu.follower.Ask(at)}, true
+	return Question{p.mu.follower.Epoch(), p.mu.follower.Ask(at), p.log.Start()}, true
 }
 
 // Take does what a leader's answer asks for, and returns what that was. records are whole batches, and are checked. An error

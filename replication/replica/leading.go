@@ -8,6 +8,11 @@ import (
 // Fetched notes that a follower's incarnation fetches from offset on in a leader epoch, with a log that was found to agree
 // with this one up to there.
 func (p *Partition) Fetched(follower wire.BrokerID, epoch wire.BrokerEpoch, leaderEpoch wire.LeaderEpoch, offset wire.Offset) wire.ErrorCode {
+	return p.FetchedFrom(follower, epoch, leaderEpoch, offset, 0)
+}
+
+// FetchedFrom is Fetched by a follower that says where its log begins.
+func (p *Partition) FetchedFrom(follower wire.BrokerID, epoch wire.BrokerEpoch, leaderEpoch wire.LeaderEpoch, offset, start wire.Offset) wire.ErrorCode {
 	p.mu.Lock()
 	l := p.mu.leader
 	if l == nil || leaderEpoch == wire.NoLeaderEpoch || l.Fence(leaderEpoch) != wire.ErrNone {
@@ -15,6 +20,7 @@ func (p *Partition) Fetched(follower wire.BrokerID, epoch wire.BrokerEpoch, lead
 		return wire.ErrNotLeaderOrFollower
 	}
 	_, code := l.Fetched(p.env.Now(), follower, epoch, offset)
+	l.Start(follower, epoch, start)
 	woken := p.advanceLocked()
 	p.mu.Unlock()
 	woken.run()
@@ -33,6 +39,55 @@ func (p *Partition) Acked(follower wire.BrokerID, epoch wire.BrokerEpoch, leader
 	p.mu.Unlock()
 	woken.run()
 	return early
+}
+
+// DeleteRecords deletes, as leader, what is below an offset, and settles outcome i of w when all replicas have done so that are in sync
+// or alive. It does not wait.
+func (p *Partition) DeleteRecords(w *ProduceWait, i int, before wire.Offset) {
+	out := &w.outcomes[i]
+	reign, code := p.deleteRecords(out, before)
+	if code != wire.ErrNone {
+		w.Refuse(i, code)
+		return
+	}
+	p.mu.Lock()
+	fetches := make([]*FetchWait, 0, len(p.mu.copies))
+	for f := range p.mu.copies { // the followers are to be told
+		fetches = append(fetches, f)
+	}
+	p.mu.Unlock()
+	for _, f := range fetches {
+		f.moved(wire.ErrNone)
+	}
+	p.acknowledge(w, i, lowWatermark, reign, before)
+}
+
+// deleteRecords deletes, if the partition leads. The part as leader lasts while it does.
+func (p *Partition) deleteRecords(out *Outcome, before wire.Offset) (reign int, code wire.ErrorCode) {
+	p.role.RLock()
+	defer p.role.RUnlock()
+	p.mu.Lock()
+	_, code = p.servingLocked(wire.NoLeaderEpoch)
+	reign = p.mu.reign
+	p.mu.Unlock()
+	if code != wire.ErrNone {
+		return reign, code
+	}
+	if code, out.Err = p.log.SetLogStart(before); out.Err != nil && code == wire.ErrNone {
+		code = wire.ErrKafkaStorageError
+	}
+	return reign, code
+}
+
+// LowWatermark returns the offset below which all replicas have deleted their records that are in sync or alive; -1 if the partition
+// is not led here.
+func (p *Partition) LowWatermark() wire.Offset {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.leader == nil {
+		return -1
+	}
+	return p.mu.leader.LowWatermark(p.log.Start())
 }
 
 // Altered notes the controller's answer to a proposal: what is in force, or (a zero) that it was refused.

@@ -77,7 +77,7 @@ type Partition struct {
 		inSync   bool                    // the metadata has this follower in the ISR
 		reign    int                     // counts the times that it began to lead: within one, nothing is cut off
 		gone     wire.ErrorCode          // why no request is served any more; ErrNone while they are
-		produces []produceWaiter         // ascending by offset
+		produces []produceWaiter         // in the order in which they came
 		fetches  map[*FetchWait]struct{} // that wait for the watermark
 		copies   map[*FetchWait]struct{} // of followers, that wait for the log's end
 		end      wire.Offset             // of the log, as those were last told
@@ -86,10 +86,19 @@ type Partition struct {
 
 type produceWaiter struct {
 	offset wire.Offset // acknowledged when the mark reaches it
-	all    bool        // the mark is the high watermark; else what the leader alone has
+	mark   mark
 	wait   *ProduceWait
 	index  int
 }
+
+// mark is what a wait is for.
+type mark uint8
+
+const (
+	leaderMark    mark = iota // what the leader alone has
+	highWatermark             // what is committed
+	lowWatermark              // what is deleted everywhere
+)
 
 // NewPartition returns a partition over an open log. watermark is what is known of it from before.
 func NewPartition(name wire.TopicPartition, id wire.TopicIDPartition, env *Env, log *storage.Log, s Settings, watermark wire.Offset) *Partition {
@@ -175,7 +184,7 @@ func (p *Partition) committed(a replication.Assignment) bool {
 	woken := p.advanceLocked()
 	if !l.EnoughInSync() {
 		// What waits for all may never come to be acknowledged: its producers try again.
-		short := p.takeProducesLocked(func(w produceWaiter) bool { return w.all })
+		short := p.takeProducesLocked(func(w produceWaiter) bool { return w.mark == highWatermark })
 		p.mu.Unlock()
 		woken.run()
 		(&wake{partition: p, code: wire.ErrNotEnoughReplicasAfterAppend, produces: short}).run()
@@ -341,9 +350,9 @@ func (p *Partition) advanceLocked() wake {
 			woken.fetches = append(woken.fetches, f)
 		}
 	}
-	mark := l.HighWatermark()
-	if wire.Offset(p.watermark.Load()) != mark {
-		p.watermark.Store(int64(mark))
+	high := l.HighWatermark()
+	if wire.Offset(p.watermark.Load()) != high {
+		p.watermark.Store(int64(high))
 		for f := range p.mu.fetches {
 			woken.fetches = append(woken.fetches, f)
 		}
@@ -351,7 +360,13 @@ func (p *Partition) advanceLocked() wake {
 	if len(p.mu.produces) > 0 {
 		alone := l.Acknowledges()
 		woken.produces = p.takeProducesLocked(func(w produceWaiter) bool {
-			return w.all && w.offset <= mark || !w.all && w.offset <= alone
+			switch w.mark {
+			case highWatermark:
+				return w.offset <= high
+			case lowWatermark:
+				return w.offset <= l.LowWatermark(p.log.Start())
+			}
+			return w.offset <= alone
 		})
 	}
 	return woken

@@ -25,7 +25,7 @@ type Outcome struct {
 	Err      error // the fault behind a storage error
 }
 
-// ProduceWait gathers the outcomes of one request's partitions and calls its function once, when all are settled or
+// ProduceWait gathers the outcomes of one request's partitions, of Produce or DeleteRecords, and calls its function once, when all are settled or
 // time is up. The zero value is not usable: see [NewProduceWait].
 type ProduceWait struct {
 	outcomes []Outcome
@@ -106,7 +106,11 @@ func (p *Partition) Append(w *ProduceWait, i int, acks Acks, a storage.Append) {
 		w.settle(i, wire.ErrNone)
 		p.advance()
 	default:
-		p.acknowledge(w, i, acks, reign, w.outcomes[i].Appended.Last+1)
+		mark := leaderMark
+		if acks == AcksAll {
+			mark = highWatermark
+		}
+		p.acknowledge(w, i, mark, reign, w.outcomes[i].Appended.Last+1)
 	}
 }
 
@@ -133,7 +137,7 @@ func (p *Partition) append(out *Outcome, acks Acks, a storage.Append) (reign int
 
 // acknowledge registers a wait for offset; the marks may have reached it already. If the partition has stopped leading since
 // it was appended, it may be cut off, whoever leads now.
-func (p *Partition) acknowledge(w *ProduceWait, i int, acks Acks, reign int, offset wire.Offset) {
+func (p *Partition) acknowledge(w *ProduceWait, i int, m mark, reign int, offset wire.Offset) {
 	p.mu.Lock()
 	if p.mu.leader == nil || p.mu.reign != reign {
 		code := p.mu.gone
@@ -144,7 +148,7 @@ func (p *Partition) acknowledge(w *ProduceWait, i int, acks Acks, reign int, off
 		w.settle(i, code)
 		return
 	}
-	p.mu.produces = append(p.mu.produces, produceWaiter{offset: offset, all: acks == AcksAll, wait: w, index: i})
+	p.mu.produces = append(p.mu.produces, produceWaiter{offset: offset, mark: m, wait: w, index: i})
 	woken := p.advanceLocked()
 	p.mu.Unlock()
 	woken.run()

@@ -18,6 +18,7 @@ type Target struct {
 	MaxBytes    int32
 	LeaderEpoch wire.LeaderEpoch // that the client believes in, or NoLeaderEpoch
 	LastEpoch   wire.LeaderEpoch // of the record before Offset, or NoLeaderEpoch
+	LogStart    wire.Offset      // of a follower's log
 }
 
 type targetKey struct {
@@ -71,6 +72,9 @@ func (s *Session) Tell(t *SessionTarget, records int, failed bool, highWatermark
 	}
 	return changed
 }
+
+// StartMoved reports whether the client was told of a log start before logStart.
+func (t *SessionTarget) StartMoved(logStart wire.Offset) bool { return t.told && logStart > t.LogStart }
 
 func (s *Session) put(t Target) {
 	k := t.key()
