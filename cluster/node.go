@@ -500,6 +500,7 @@ func (n *Node) serve() error {
 	n.broker = &api.Broker{
 		ID: n.identity.Broker, Log: n.log, Controller: n.controller, Leader: n.leader, Cluster: n.peers, ProducerIDs: lifecycle.NewProducerIDs(n.peers.producerIDs),
 		Alive:    n.agent.Load().Alive,
+		ByRack:   n.settings.StaticText("replica.selector.class") == config.RackAwareSelector,
 		Settings: n.settings, Partitions: n.partitions, Disk: n.disk, Groups: n.groups, Metrics: n.metrics, Now: time.Now,
 		Sessions:  replica.NewSessions(int(n.settings.Int(image, "max.incremental.fetch.session.cache.slots")), time.Now),
 		Followers: api.NewFollowers(),

@@ -362,6 +362,13 @@ func (l *Leader) advance(now time.Duration) bool {
 	return true
 }
 
+// Readable lists the followers, by id, from which consumers may read on at an offset: those in sync whose logs have it.
+func (l *Leader) Readable(offset wire.Offset) []FollowerStatus {
+	return slices.DeleteFunc(l.Followers(), func(f FollowerStatus) bool {
+		return !f.Fetched || f.Marks.End < offset || l.followers[f.Broker].start > offset || !slices.Contains(l.assigned.InSync, f.Broker)
+	})
+}
+
 // FollowerStatus is what a leader knows of a follower, for people.
 type FollowerStatus struct {
 	Broker   wire.BrokerID

@@ -35,6 +35,8 @@ type Broker struct {
 	Groups      Groups
 	Metrics     *Metrics
 	Now         func() time.Time
+	// ByRack says that consumers are sent to a replica in their rack (replica.selector.class).
+	ByRack bool
 	// Alive reports whether the controller cannot have fenced this broker for its silence.
 	Alive func() bool
 

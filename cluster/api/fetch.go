@@ -35,6 +35,9 @@ var fetchHandler = handleLater(message.KeyFetch, func(b *Broker, r *listen.Reque
 		return
 	}
 	f.session, f.full = session, full
+	if b.ByRack && f.follower == wire.NoBroker {
+		f.rack = m.RackID
+	}
 	f.minBytes = int(m.MinBytes)
 	f.maxBytes = max(0, min(int(m.MaxBytes), int(b.Settings.Int(b.Controller.Image(), "fetch.max.bytes"))))
 	f.targets = session.Targets()
@@ -80,7 +83,8 @@ type fetch struct {
 	follower      wire.BrokerID
 	followerEpoch wire.BrokerEpoch
 	sessionEpoch  int32
-	again         bool // it has been read before: what the follower has is known
+	rack          string // of a consumer that is to be sent to a replica near it; "": it is not
+	again         bool   // it has been read before: what the follower has is known
 	session       *replica.Session
 	full          bool
 	minBytes      int
@@ -89,7 +93,7 @@ type fetch struct {
 
 	results []fetched // by target
 	bytes   int       // of records in results
-	failed  bool      // some result is an error, which is told at once; or a follower does not know yet of records that were deleted
+	failed  bool      // some result is told at once: an error, another replica to ask, or what a follower must know
 }
 
 // fetched is what was read of one target.
@@ -99,6 +103,7 @@ type fetched struct {
 	highWatermark wire.Offset
 	lastStable    wire.Offset
 	logStart      wire.Offset
+	preferred     wire.BrokerID // that the consumer is to ask instead, or NoBroker
 	aborted       []storage.AbortedTransaction
 	diverging     bool
 	divergeEpoch  wire.LeaderEpoch
@@ -117,14 +122,15 @@ func (f *fetch) read() {
 	f.bytes, f.failed = 0, false
 	for i, t := range f.targets {
 		o := &f.results[i]
-		*o = fetched{highWatermark: -1, lastStable: -1, logStart: -1}
+		*o = fetched{highWatermark: -1, lastStable: -1, logStart: -1, preferred: wire.NoBroker}
 		f.readOne(o, &t.Target)
 		if f.follower != wire.NoBroker {
 			f.noteFollower(o, &t.Target)
-			f.failed = f.failed || o.code == wire.ErrNone && t.StartMoved(o.logStart)
+			// With consumers on followers, these must know at once what is committed.
+			f.failed = f.failed || o.code == wire.ErrNone && (t.StartMoved(o.logStart) || f.broker.ByRack && t.MarkMoved(o.highWatermark))
 		}
 		f.bytes += o.size
-		if o.code != wire.ErrNone || o.diverging {
+		if o.code != wire.ErrNone || o.diverging || o.preferred != wire.NoBroker {
 			f.failed = true
 		}
 	}
@@ -142,7 +148,7 @@ func (f *fetch) noteFollower(o *fetched, t *replica.Target) {
 			if o.size > 0 {
 				o.slice.Release()
 			}
-			*o = fetched{partition: o.partition, code: code, highWatermark: -1, lastStable: -1, logStart: -1}
+			*o = fetched{partition: o.partition, code: code, highWatermark: -1, lastStable: -1, logStart: -1, preferred: wire.NoBroker}
 		}
 	}
 }
@@ -153,7 +159,7 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 		return
 	}
 	p := o.partition
-	if o.code = p.Serving(t.LeaderEpoch); o.code != wire.ErrNone {
+	if o.code = f.serving(p, t.LeaderEpoch); o.code != wire.ErrNone {
 		return
 	}
 	if f.version < 10 && p.Settings().Codec == int8(batch.CodecZstd) {
@@ -171,6 +177,12 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 		o.diverging, o.divergeEpoch, o.divergeEnd = true, c.Epoch, c.End
 		o.highWatermark, o.lastStable, o.logStart = high, stable, log.Start()
 		return
+	}
+	if f.rack != "" {
+		if o.preferred = f.nearest(p, t.Offset); o.preferred != wire.NoBroker {
+			o.highWatermark, o.lastStable, o.logStart = high, stable, log.Start()
+			return
+		}
 	}
 	limit := high
 	switch {
@@ -197,6 +209,39 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 	if f.version < downConvertFrom && o.size > 0 {
 		f.downConvert(o, t.Offset)
 	}
+}
+
+// readsFromFollowers is the first version whose consumers may read from followers.
+const readsFromFollowers = 11
+
+// serving tells whether the partition serves this fetch.
+func (f *fetch) serving(p *replica.Partition, epoch wire.LeaderEpoch) wire.ErrorCode {
+	if f.follower == wire.NoBroker && f.version >= readsFromFollowers {
+		return p.ServingReads(epoch)
+	}
+	return p.Serving(epoch)
+}
+
+// nearest returns the replica that a consumer of a rack is to ask instead of this leader, or NoBroker: of those in sync in the rack whose
+// logs have the offset the one that is furthest, the last that was caught up, that of the highest id, in this order; but not if the
+// leader stands in the rack (Kafka's RackAwareReplicaSelector).
+func (f *fetch) nearest(p *replica.Partition, offset wire.Offset) wire.BrokerID {
+	image := f.broker.Controller.Image()
+	if own := image.Broker(f.broker.ID); own != nil && own.Rack != nil && *own.Rack == f.rack {
+		return wire.NoBroker
+	}
+	var best replication.FollowerStatus
+	found := wire.NoBroker
+	for _, r := range p.Readable(offset) {
+		b := image.Broker(r.Broker)
+		if b == nil || b.Fenced || b.Rack == nil || *b.Rack != f.rack || len(nodeEndpoints(image, f.request.Listener(), []wire.BrokerID{r.Broker})) == 0 {
+			continue
+		}
+		if found == wire.NoBroker || r.Marks.End > best.Marks.End || r.Marks.End == best.Marks.End && r.CaughtUp >= best.CaughtUp {
+			best, found = r, r.Broker
+		}
+	}
+	return found
 }
 
 func (f *fetch) findAborted(o *fetched, log *storage.Log, from, upTo wire.Offset) {
@@ -241,6 +286,9 @@ func (f *fetch) wait(deadline time.Time) {
 		case p == nil:
 		case f.follower != wire.NoBroker:
 			w.WatchEnd(p, t.Offset, f.results[i].logStart)
+			if f.broker.ByRack {
+				w.Watch(p, f.results[i].highWatermark)
+			}
 		default:
 			w.Watch(p, f.results[i].highWatermark)
 		}

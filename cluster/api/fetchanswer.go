@@ -45,7 +45,7 @@ func (f *fetch) told() []int {
 	told := make([]int, 0, len(f.targets))
 	for i, t := range f.targets {
 		o := &f.results[i]
-		if f.session.Tell(t, o.size, o.code != wire.ErrNone || o.diverging, o.highWatermark, o.logStart) || f.full {
+		if f.session.Tell(t, o.size, o.code != wire.ErrNone || o.diverging || o.preferred != wire.NoBroker, o.highWatermark, o.logStart) || f.full {
 			told = append(told, i)
 		}
 	}
@@ -119,7 +119,7 @@ func (w *fetchWriter) partition(t *replica.SessionTarget, o *fetched) {
 		w.abortedList(o)
 	}
 	if w.version >= 11 {
-		w.b = wire.AppendInt32(w.b, int32(wire.NoBroker)) // no preferred replica
+		w.b = wire.AppendInt32(w.b, int32(o.preferred))
 	}
 	w.b = wire.AppendArrayLength(w.b, o.size, w.flexible)
 	switch {

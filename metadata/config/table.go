@@ -19,6 +19,12 @@ func synonym(names ...string) []Synonym {
 	return s
 }
 
+// The values of replica.selector.class.
+const (
+	LeaderSelector    = "org.apache.kafka.common.replica.LeaderSelector"
+	RackAwareSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+)
+
 // hostPortForm is what an address looks like: a name, an IPv4 address, or an IPv6 one in brackets.
 var hostPortForm = regexp.MustCompile(`^([^:\[\]/ ]+|\[[0-9a-fA-F:.%]+\]):[0-9]{1,5}$`)
 
@@ -146,6 +152,7 @@ var keys = []Key{
 	{Name: "replica.fetch.wait.max.ms", Scope: Broker, Type: Int, Default: "500", Min: 1, Max: maxInt, Doc: "How long a leader without news lets a follower wait, in milliseconds."},
 	{Name: "replica.fetch.backoff.ms", Scope: Broker, Type: Int, Default: "1000", Min: 1, Max: maxInt, Doc: "The longest pause of a follower after a fault, in milliseconds."},
 	{Name: "replica.socket.timeout.ms", Scope: Broker, Type: Int, Default: "10000", Min: 1, Max: maxInt, Doc: "How long a follower waits for a leader's answer beyond replica.fetch.wait.max.ms, in milliseconds. (Kafka: 30000)"},
+	{Name: "replica.selector.class", Scope: Broker, Type: Class, Null: true, OneOf: []string{LeaderSelector, RackAwareSelector}, Doc: "Which replica consumers with client.rack are sent to: org.apache.kafka.common.replica.RackAwareReplicaSelector, one in sync in their rack; by default the leader."},
 	{Name: "replica.lag.time.max.ms", Scope: Broker, Type: Long, Default: "30000", Min: 1, Max: maxLong, Doc: "How long a follower may lag before it leaves the in-sync replicas, in milliseconds."},
 	{Name: "leader.replication.throttled.rate", Scope: Broker, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Dynamic: PerBroker, NoEffect: unthrottled, Doc: "The most bytes a second that a leader sends to throttled replicas."},
 	{Name: "follower.replication.throttled.rate", Scope: Broker, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Dynamic: PerBroker, NoEffect: unthrottled, Doc: "The most bytes a second that a follower fetches for throttled replicas."},

@@ -128,7 +128,7 @@ func (p *Partition) appendFollowing(records []byte, action replication.Action) e
 	}
 	end := p.log.End()
 	if action.HighWatermark >= 0 {
-		p.watermark.Store(int64(max(min(action.HighWatermark, end), p.log.Start())))
+		p.raiseWatermark(max(min(action.HighWatermark, end), p.log.Start()))
 	}
 	if action.LogStart > p.log.Start() && action.LogStart <= end {
 		if code, err := p.log.SetLogStart(action.LogStart); err != nil || code != wire.ErrNone {
@@ -136,6 +136,20 @@ func (p *Partition) appendFollowing(records []byte, action replication.Action) e
 		}
 	}
 	return nil
+}
+
+// raiseWatermark notes what the leader says of the watermark, and wakes the consumers that wait for it here.
+func (p *Partition) raiseWatermark(to wire.Offset) {
+	if wire.Offset(p.watermark.Swap(int64(to))) == to {
+		return
+	}
+	p.mu.Lock()
+	woken := wake{partition: p}
+	for f := range p.mu.fetches {
+		woken.fetches = append(woken.fetches, f)
+	}
+	p.mu.Unlock()
+	woken.run()
 }
 
 // wholeBatches checks batches as they came, and leaves out one at the end that was cut short.

@@ -90,6 +90,16 @@ func (p *Partition) LowWatermark() wire.Offset {
 	return p.mu.leader.LowWatermark(p.log.Start())
 }
 
+// Readable lists the followers from which consumers may read on at an offset; none if the partition is not led here.
+func (p *Partition) Readable(offset wire.Offset) []replication.FollowerStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.leader == nil {
+		return nil
+	}
+	return p.mu.leader.Readable(offset)
+}
+
 // Altered notes the controller's answer to a proposal: what is in force, or (a zero) that it was refused.
 func (p *Partition) Altered(asked replication.Proposal, refused bool, leaderEpoch wire.LeaderEpoch, partitionEpoch wire.PartitionEpoch, isr []wire.BrokerID) {
 	p.mu.Lock()

@@ -285,6 +285,27 @@ func (p *Partition) Serving(epoch wire.LeaderEpoch) wire.ErrorCode {
 	return code
 }
 
+// ServingReads is Serving for consumers that may also read from a follower, up to its watermark (KIP-392). One whose log is not known
+// to agree with the leader's serves nobody.
+func (p *Partition) ServingReads(epoch wire.LeaderEpoch) wire.ErrorCode {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.mu.follower
+	if p.mu.gone != wire.ErrNone || f == nil {
+		_, code := p.servingLocked(epoch)
+		return code
+	}
+	switch {
+	case epoch != wire.NoLeaderEpoch && epoch < f.Epoch():
+		return wire.ErrFencedLeaderEpoch
+	case epoch > f.Epoch():
+		return wire.ErrUnknownLeaderEpoch
+	case !f.Validated() || p.log.Suspect() != "":
+		return wire.ErrNotLeaderOrFollower
+	}
+	return wire.ErrNone
+}
+
 // Settled reports whether a leader's watermark has reached the start of its epoch: before, it may be lower than what the
 // last leader has told clients (KIP-207).
 func (p *Partition) Settled() bool {

@@ -76,6 +76,11 @@ func (s *Session) Tell(t *SessionTarget, records int, failed bool, highWatermark
 // StartMoved reports whether the client was told of a log start before logStart.
 func (t *SessionTarget) StartMoved(logStart wire.Offset) bool { return t.told && logStart > t.LogStart }
 
+// MarkMoved reports whether the client was told of a watermark below highWatermark.
+func (t *SessionTarget) MarkMoved(highWatermark wire.Offset) bool {
+	return t.told && highWatermark > t.HighWatermark
+}
+
 func (s *Session) put(t Target) {
 	k := t.key()
 	if old := s.targets[k]; old != nil {
