@@ -29,13 +29,17 @@ func (p *Partition) Follow(leader wire.BrokerID, epoch wire.LeaderEpoch, inSync 
 }
 
 // acquit forgets that the log was suspect once it was fetched anew and is in sync, in whichever order these come: it has what the ISR
-// must have. If the mark stays, a restart fetches it once more.
+// must have. So it is with one that leads. If the mark stays, as on a full disk, this is tried again; and a restart would have the log
+// fetched once more, or wait for an operator if nobody else has it.
 func (p *Partition) acquit() {
+	if !p.suspect.Load() {
+		return
+	}
 	p.mu.Lock()
-	sound := p.mu.follower != nil && p.mu.inSync && p.mu.follower.Validated()
+	sound := p.mu.leader != nil || p.mu.follower != nil && p.mu.inSync && p.mu.follower.Validated()
 	p.mu.Unlock()
-	if sound && p.log.Suspect() != "" {
-		_ = p.log.ClearSuspect()
+	if sound && p.log.ClearSuspect() == nil {
+		p.suspect.Store(false)
 	}
 }
 
@@ -121,8 +125,12 @@ func (p *Partition) appendFollowing(records []byte, action replication.Action) e
 			return fmt.Errorf("%s: records from the leader: %w", p.Name, err)
 		}
 		if len(whole) > 0 {
-			if _, code, err := p.log.AppendAsFollower(whole); err != nil || code != wire.ErrNone {
-				return fmt.Errorf("%s: append as follower: %s, %w", p.Name, code, err)
+			_, code, err := p.log.AppendAsFollower(whole)
+			if err == nil && code != wire.ErrNone {
+				err = code
+			}
+			if err != nil {
+				return fmt.Errorf("%s: append as follower: %w", p.Name, err)
 			}
 		}
 	}

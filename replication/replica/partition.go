@@ -63,6 +63,7 @@ type Partition struct {
 	log       *storage.Log
 	env       *Env
 	settings  atomic.Pointer[Settings]
+	suspect   atomic.Bool  // the log is, or was until not long ago
 	watermark atomic.Int64 // the high watermark: the leader's, or what the leader last said of it
 
 	// role is held shared while the log is written as leader or follower, and exclusively while that changes, so that
@@ -110,6 +111,7 @@ func NewPartition(name wire.TopicPartition, id wire.TopicIDPartition, env *Env, 
 	p.watermark.Store(int64(max(log.Start(), min(watermark, log.End()))))
 	p.mu.fetches, p.mu.copies = map[*FetchWait]struct{}{}, map[*FetchWait]struct{}{}
 	p.mu.leaderID = wire.NoBroker
+	p.suspect.Store(log.Suspect() != "")
 	return p
 }
 
@@ -343,6 +345,7 @@ func (p *Partition) Reconsider() {
 	if outside {
 		p.env.Synced(p)
 	}
+	p.acquit()
 }
 
 // advance reports the log's marks to the leader state, and wakes whom that concerns.
