@@ -51,15 +51,9 @@ sim-seed N:
 sim-twice N:
     SIM_SEED={{N}} go test ./cluster/sim -run 'TestSimulateTwice$' -v
 
-# known mistakes, one after the other: the explorer must find each, and says by which rule
+# known mistakes, one after the other: the simulation must find each within 200 seeds, the explorer four of them; by which rule is told
 mutants:
-    #!/usr/bin/env bash
-    set -uo pipefail
-    for m in 1 4 6 7; do
-      if out=$(go test -tags explore,mutant_m$m ./replication -run Explore -timeout 10m 2>&1); then echo "M$m lives"; exit 1; fi
-      why=$(grep -m1 broken: <<<"$out") || { echo "M$m failed, and not by a rule:"; echo "$out"; exit 1; }
-      echo "M$m caught by ${why##*broken: }"
-    done
+    .ci/mutants
 
 # every fuzz target for a time
 fuzz TIME="60s":

@@ -31,6 +31,7 @@ import (
 	"github.com/kraftgo/kraftgo/storage/kv"
 	"github.com/kraftgo/kraftgo/storage/vfs"
 	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/mutant"
 )
 
 // Node is a running broker.
@@ -394,6 +395,9 @@ func (n *Node) register() error {
 	}
 	if err := n.gossip.Load().Update(n.describe); err != nil {
 		return err
+	}
+	if mutant.DeleteOrphans {
+		return nil
 	}
 	return n.replica.WaitPublished(n.ctx, wire.Index(registered.Epoch))
 }

@@ -190,6 +190,7 @@ func (h *held) checkLeader(epoch wire.LeaderEpoch, high, end wire.Offset) {
 			h.compare(0, known, "leader lacks")
 		}
 		h.reign, h.high = epoch, high
+		w.network.comeLate(h.process)
 	}
 	if high < h.high {
 		w.fail("watermark falls: broker %d had %d for %s in epoch %d, and has %d", id, h.high, p.name, epoch, high)

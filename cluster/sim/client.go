@@ -150,6 +150,7 @@ func (p *process) produce(of *part, data []byte, words []uint64, acks replica.Ac
 			return
 		}
 		if o.Code == wire.ErrNone {
+			h.check() // before what else the event does to the partition
 			w.log("b%d %s acknowledges %d to %d, acks %d", p.broker.id, of.name, o.Appended.First, o.Appended.Last, acks)
 			// A leader that does not know yet that all was lost, and is led anew, may still acknowledge what is lost.
 			if acks == replica.AcksAll && !(of.excused && h.partition.Describe().LeaderEpoch != of.newest()) {

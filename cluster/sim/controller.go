@@ -122,11 +122,13 @@ func (c *controller) tick() {
 		c.change("session", func(m *metadata.Image) []metadata.Record { return control.Fence(m, id, false) })
 	}
 	c.change("mend", control.Mend)
-	if c.rounds++; c.rounds%10 == 0 {
+	if c.rounds++; c.rounds%60 == 0 {
 		c.change("balance", func(m *metadata.Image) []metadata.Record {
 			records, _ := control.BalanceLeaders(m, 0, 1000)
 			return records
 		})
+	}
+	if c.rounds%10 == 0 {
 		c.recover()
 	}
 	w.after(controllerTick, c.tick)
@@ -168,6 +170,12 @@ func (c *controller) beat(id wire.BrokerID, epoch wire.BrokerEpoch, applied int,
 
 // alter serves a leader's wish for an ISR. ok is false if the whole request is refused.
 func (c *controller) alter(id wire.BrokerID, epoch wire.BrokerEpoch, wish control.AlterISR) (answer control.AlteredISR, index int, ok bool) {
+	before := c.image()
+	defer func() {
+		if t := before.TopicByID(wish.Topic); ok && answer.Code == wire.ErrNone && t != nil {
+			c.world.altered(id, t.Partitions[wish.Partition].ISR, answer.ISR)
+		}
+	}()
 	c.change("isr", func(m *metadata.Image) []metadata.Record {
 		records, answers, refusal := control.AlterPartition(m, id, epoch, []control.AlterISR{wish})
 		if ok = refusal == nil; ok {

@@ -69,10 +69,11 @@ func wipe(w *world) bool {
 	return true
 }
 
-// rot flips a bit of a batch that is synced, and that recovery reads, while the broker is down.
+// rot flips a bit of a batch that is synced, and that recovery reads, while the broker is down. The noted durable offset tells that it
+// was synced; it survives the process, and not always the machine.
 func rot(w *world) bool {
 	b := w.anyUp()
-	if b == nil || !w.spare(b) {
+	if b == nil || !b.faults.none() || !w.spare(b) {
 		return false
 	}
 	held := b.process.ordered()
@@ -85,7 +86,7 @@ func rot(w *world) bool {
 		return false
 	}
 	b.kill()
-	w.upAgain(b)
+	defer b.start()
 	b.wiped = true
 	f, err := b.files.Open(name)
 	if err != nil {

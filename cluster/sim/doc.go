@@ -31,6 +31,7 @@
 //   - in-sync replica lacks: a running member of the ISR has what is below the watermark;
 //   - written twice: a record of an idempotent producer is below the watermark at one offset;
 //   - sequence lost: no leader refuses the next sequence of a producer whose last one was acknowledged;
+//   - broken follower: no leader gives a follower what it did not ask for, or cannot take;
 //   - not healed, replicas differ, lost: what [Run] finds at the end.
 //
 // # What is not here

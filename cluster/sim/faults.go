@@ -113,6 +113,8 @@ var menu = []fault{
 	{"cut", cutOff},
 	{"deaf", cutOneWay},
 	{"flap", flap},
+	{"usurp", usurp},
+	{"unheard", func(w *world) bool { w.unheard = true; return true }},
 	{"hang", hang},
 	{"full", full},
 	{"eio", failSync},
@@ -192,19 +194,20 @@ func blackout(w *world) bool {
 	return true
 }
 
-// operator reports whether somebody chooses among what is left of partitions that nobody can lead: where records need not be on a disk,
-// a power cut may leave holes in all replicas; and a replica whose disk was damaged may have been taken for the only one in sync,
-// before it could say so.
-func (w *world) operator() bool {
-	damaged := w.result.Faults["wipe"]+w.result.Faults["rot"] > 0
-	return (w.options.replicated || damaged) && w.now > w.options.busy+rest/3
+// losable reports whether all replicas of a partition may have lost what was acknowledged: where records need not be on a disk; and where
+// a replica whose disk was damaged has been taken for the only one in sync, before it could say so.
+func (w *world) losable() bool {
+	return w.options.replicated || w.result.Faults["wipe"]+w.result.Faults["rot"] > 0
 }
+
+// operator reports whether somebody chooses now among what is left of partitions that nobody can lead.
+func (w *world) operator() bool { return w.losable() && w.now > w.options.busy+rest/3 }
 
 // excuse notes which partitions all their replicas have lost, as far as records may be gone that no disk had to have.
 func (w *world) excuse(recovered []metadata.Record) {
 	for _, r := range recovered {
 		c, ok := r.(*metadata.PartitionChange)
-		if !ok || !w.options.replicated && !w.operator() {
+		if !ok || !w.losable() {
 			continue
 		}
 		for _, p := range w.parts {
@@ -261,6 +264,79 @@ func (w *world) cut(b *broker, which func(link) bool) bool {
 		w.log("healed: %v", links)
 	})
 	return len(links) > 0
+}
+
+// usurp gives a partition back to its preferred leader just when that lags within the ISR, and takes it for dead before the one that it
+// relieved has followed it: who lacks records leads in between, and they are back when the first leads again.
+func usurp(w *world) bool {
+	var fit []*part
+	for _, p := range w.parts {
+		if t := w.controller.image().TopicByID(p.id.Topic); t != nil {
+			i := &t.Partitions[p.id.Partition]
+			if i.Leader != wire.NoBroker && i.Leader != i.Replicas[0] && slices.Contains(i.ISR, i.Replicas[0]) {
+				fit = append(fit, p)
+			}
+		}
+	}
+	if len(fit) == 0 {
+		return false
+	}
+	p := fit[w.random.IntN(len(fit))]
+	i := &w.controller.image().TopicByID(p.id.Topic).Partitions[p.id.Partition]
+	old, preferred := i.Leader, i.Replicas[0]
+	links := []link{{old, preferred}, {preferred, old}}
+	for _, l := range links {
+		w.network.cut[l] = true
+	}
+	w.log("b%d and b%d are cut from each other", old, preferred)
+	w.after(w.about(150*time.Millisecond), func() {
+		w.controller.change("usurp", func(m *metadata.Image) []metadata.Record {
+			records, _ := control.ElectPreferred(m, []wire.TopicPartition{p.name})
+			return records
+		})
+		w.after(w.about(100*time.Millisecond), func() {
+			w.log("b%d is taken for dead", preferred)
+			w.controller.change("usurp", func(m *metadata.Image) []metadata.Record { return control.Fence(m, preferred, false) })
+		})
+	})
+	w.after(w.about(400*time.Millisecond), func() {
+		for _, l := range links {
+			delete(w.network.cut, l)
+		}
+	})
+	return true
+}
+
+// altered is told of every ISR that a leader asked for and got. If so is wanted, the leader does not hear of one that grew, nor from who
+// is new in it; and a little later it is taken for dead.
+func (w *world) altered(leader wire.BrokerID, before, after []wire.BrokerID) {
+	if !w.unheard || w.calm {
+		return
+	}
+	links := []link{{atController, leader}}
+	for _, id := range after {
+		if !slices.Contains(before, id) {
+			links = append(links, link{id, leader})
+		}
+	}
+	if len(links) == 1 {
+		return
+	}
+	w.unheard = false
+	for _, l := range links {
+		w.network.cut[l] = true
+	}
+	w.log("cut: %v", links)
+	w.after(w.about(800*time.Millisecond), func() {
+		w.log("b%d is taken for dead", leader)
+		w.controller.change("unheard", func(m *metadata.Image) []metadata.Record { return control.Fence(m, leader, false) })
+	})
+	w.after(w.about(1200*time.Millisecond), func() {
+		for _, l := range links {
+			delete(w.network.cut, l)
+		}
+		w.log("healed: %v", links)
+	})
 }
 
 // alterMinInSync changes the topic's min.insync.replicas.

@@ -72,7 +72,7 @@ func (h *held) fetchOnce(loop int) {
 		return
 	}
 	to, epoch := p.broker.world.broker(leader).process, p.epoch
-	p.broker.world.network.ask(p, call{from: p.broker.id, to: leader, timeout: fetchTimeout, lost: func() { again(fetchPause) }, serve: func(reply func(func())) {
+	p.broker.world.network.ask(p, call{from: p.broker.id, to: leader, timeout: fetchTimeout, late: true, lost: func() { again(fetchPause) }, serve: func(reply func(func())) {
 		f := &fetch{from: p.broker.id, epoch: epoch, q: q}
 		f.reply = func(a answer) {
 			reply(func() {

@@ -22,6 +22,41 @@ type link struct{ from, to place }
 type network struct {
 	world *world
 	cut   map[link]bool
+	sent  []sent // fetches of followers of late; a ring
+	next  int    // its oldest
+}
+
+// sent is a message that was sent to a process.
+type sent struct {
+	to     *process
+	arrive func()
+}
+
+// remembered is how many fetches may come again.
+const remembered = 100
+
+// remember notes a message that may come once more, much later.
+func (n *network) remember(to *process, arrive func()) {
+	if len(n.sent) < remembered {
+		n.sent = append(n.sent, sent{to, arrive})
+		return
+	}
+	n.sent[n.next] = sent{to, arrive}
+	n.next = (n.next + 1) % remembered
+}
+
+// comeLate has fetches of before arrive at a process that begins to lead: they were long under way. A leader must not take them for
+// fetches of its own followers.
+func (n *network) comeLate(to *process) {
+	w := n.world
+	if w.calm || !w.options.late {
+		return
+	}
+	for _, s := range n.sent {
+		if s.to == to && w.chance(0.3) {
+			w.after(w.about(w.options.latency/2), func() { to.does(s.arrive) })
+		}
+	}
 }
 
 // send has a message arrive, or not.
@@ -64,6 +99,7 @@ func (n *network) send(from, to place, arrive func()) {
 type call struct {
 	from, to place
 	timeout  time.Duration
+	late     bool // it may come again
 	serve    func(reply func(answered func()))
 	lost     func()
 }
@@ -79,7 +115,7 @@ func (n *network) ask(p *process, c call) {
 			act()
 		}
 	}
-	n.send(c.from, c.to, func() {
+	arrive := func() {
 		c.serve(func(answered func()) {
 			n.send(c.to, c.from, func() {
 				if !over && (p == nil || p.broker.process == p) {
@@ -88,7 +124,11 @@ func (n *network) ask(p *process, c call) {
 				}
 			})
 		})
-	})
+	}
+	if c.late && c.to > 0 {
+		n.remember(w.broker(c.to).process, arrive)
+	}
+	n.send(c.from, c.to, arrive)
 	w.after(c.timeout, func() {
 		local(func() {
 			if !over {

@@ -13,6 +13,7 @@ import (
 	"github.com/kraftgo/kraftgo/storage"
 	"github.com/kraftgo/kraftgo/storage/disk"
 	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/mutant"
 )
 
 // held is a replica that a process holds.
@@ -74,7 +75,7 @@ func (p *process) learn(from int, list []committed) {
 			p.apply(c)
 			p.broker.world.check() // the next one may end what this one made happen
 		}
-		if !p.begun && p.epoch != 0 && p.applied >= int(p.epoch) {
+		if !p.begun && p.caughtUp() {
 			p.begin()
 		}
 		for len(p.awaiting) > 0 && p.awaiting[0].index <= p.applied {
@@ -83,9 +84,14 @@ func (p *process) learn(from int, list []committed) {
 			act()
 		}
 	}
-	if !p.begun && p.epoch != 0 && p.applied >= int(p.epoch) {
+	if !p.begun && p.caughtUp() {
 		p.begin()
 	}
+}
+
+// caughtUp reports whether the metadata is as new as the registration of this process.
+func (p *process) caughtUp() bool {
+	return p.epoch != 0 && (p.applied >= int(p.epoch) || mutant.DeleteOrphans)
 }
 
 // await has something done once the metadata up to an index is known here.

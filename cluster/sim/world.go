@@ -54,6 +54,7 @@ type world struct {
 	parts      []*part // all partitions that there ever were
 	touched    []*held // to be looked at after the present event
 	acks       []ack   // given in the present event
+	unheard    bool    // the next ISR that grows is not heard of by its leader
 	calm       bool    // the end: nothing goes wrong any more
 	nextWord   uint64
 	looseWords map[uint64]bool // those that may be written more than once
@@ -72,6 +73,7 @@ type options struct {
 	repeat     float64 // and that come twice
 	latency    time.Duration
 	syncTime   time.Duration
+	late       bool // fetches may come again much later
 	lone       bool // a producer with acks=1 too
 	pause      time.Duration
 	menu       []string // the faults of this run
@@ -96,6 +98,7 @@ func newWorld(seed uint64, traced bool) *world {
 	if w.random.IntN(2) == 0 {
 		o.drop, o.repeat = 0.05*w.random.Float64(), 0.05*w.random.Float64()
 	}
+	o.late = w.random.IntN(2) == 0
 	o.pause = time.Duration(100+w.random.IntN(900)) * time.Millisecond
 	o.menu = w.drawMenu()
 	w.network = network{world: w, cut: map[link]bool{}}

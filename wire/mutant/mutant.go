@@ -1,9 +1,14 @@
-// Package mutant switches known mistakes on, to prove that the checks of the explorer (replication) would find them. Each is a mistake
-// that a replicated log has made before. All are constants that are false in every build but one with the build tag of that mutant
+// Package mutant switches known mistakes on, to prove that the checks of the explorer (replication) and of the simulation (cluster/sim)
+// would find them. Each is a mistake that a replicated log has made before. All are constants that are false in every build but one with the build tag of that mutant
 // (mutant_m1 and so on), so that nothing of them is left in a binary.
 //
-// `just mutants` builds each that the explorer finds within the bounds of CI (M1, M4, M6, M7), and tells which rule caught it. M2, M3
-// and M5 need more leaders, or more delays, than those bounds have: nothing is proved about them yet.
+// `just mutants` builds each, and tells which rule caught it: the simulation finds all of them within 200 seeds; the explorer finds M1,
+// M4, M6 and M7 within the bounds of CI. M2, M3 and M5 need more leaders, or more delays, than those bounds have.
+//
+// Two of them are held back by something else where records must be on a disk (durability=fsync). UnfencedFetch: a follower counts with
+// what it has reported as synced, and reports are fenced by themselves. WatermarkBeforeTruncate: whoever diverges below a leader's
+// watermark is out of its ISR, and gets a right watermark before it is in it again; what is wrong is what such a follower shows
+// meanwhile, which is what the rule looks at.
 package mutant
 
 // The mistakes. At most one is on.
@@ -24,4 +29,9 @@ const (
 	NoMaximalISR = active == 6
 	// AckBeforeSync counts what is appended as if it were synced.
 	AckBeforeSync = active == 7
+	// CutDamage takes damage that recovery finds for a torn tail: the log is cut, and not suspect (as NATS, and Kafka, do).
+	CutDamage = active == 8
+	// DeleteOrphans deletes the replicas that the metadata does not know before the metadata is as new as the broker's registration:
+	// no committed record has deleted them (as NATS did with streams).
+	DeleteOrphans = active == 12
 )

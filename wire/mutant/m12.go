@@ -1,0 +1,5 @@
+//go:build mutant_m12
+
+package mutant
+
+const active = 12

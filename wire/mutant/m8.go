@@ -1,0 +1,5 @@
+//go:build mutant_m8
+
+package mutant
+
+const active = 8
