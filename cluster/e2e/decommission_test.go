@@ -94,7 +94,8 @@ func hasAll(t *testing.T, admin *kadm.Client, records int) {
 }
 
 // One of four brokers is taken out by one command while records are written: it ends by itself, the node stops, all replicas are
-// elsewhere, and nothing is lost. DECOMMISSION_MB is how much there is to move of, RATE how many records a second each of the 12 partitions gets.
+// elsewhere, and nothing is lost. DECOMMISSION_MB is how much there is to move of, AT_A_TIME how many partitions
+// are moved at a time, RATE how many records a second each of the 12 partitions gets.
 func TestDecommissionUnderLoad(t *testing.T) {
 	nodes, admin, records := fourNodes(t, number("DECOMMISSION_MB", 48))
 	w, err := acked.Start(acked.Options{Seeds: clients(nodes), Topic: "t", Partitions: 12, Rate: number("RATE", 50), Size: 100})
@@ -107,7 +108,7 @@ func TestDecommissionUnderLoad(t *testing.T) {
 	victim := nodes[3]
 	held, _ := heldBy(t, admin, victim.broker, "t", ballastTopic)
 	start := time.Now()
-	out, err := exec.Command(binary(t), "node", "decommission", fmt.Sprint(victim.broker), "--watch", "-b", nodes[0].client).CombinedOutput()
+	out, err := exec.Command(binary(t), "node", "decommission", fmt.Sprint(victim.broker), "--watch", "--at-a-time", fmt.Sprint(number("AT_A_TIME", 4)), "-b", nodes[0].client).CombinedOutput()
 	end := time.Now()
 	if err != nil || !strings.Contains(string(out), "is out of the cluster") {
 		t.Fatalf("%v: %s", err, out)

@@ -86,6 +86,9 @@ type fetcherKey struct {
 	shard  int
 }
 
+// catchingUp is the shard of the partitions that are not in sync: what they have to copy must not hold up those for which producers wait.
+const catchingUp = -1
+
 func newFetchers(ctx context.Context, broker wire.BrokerID, links Links, o FetchOptions, log *slog.Logger) *fetchers {
 	return &fetchers{
 		ctx: ctx, broker: broker, links: links, opts: o.withDefaults(), log: log,
@@ -114,6 +117,9 @@ func (s *fetchers) put(p *Partition) {
 		return
 	}
 	key := fetcherKey{leader, int(p.ID.Topic[0]^byte(p.ID.Partition)) % s.opts.Fetchers}
+	if !p.InSync() {
+		key.shard = catchingUp
+	}
 	f := s.fetchers[key]
 	if f == nil {
 		f = &fetcher{set: s, leader: leader, wake: make(chan struct{}, 1)}

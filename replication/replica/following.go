@@ -28,6 +28,13 @@ func (p *Partition) Follow(leader wire.BrokerID, epoch wire.LeaderEpoch, inSync 
 	p.become(replication.NewFollower(epoch, p.log.Suspect() != ""), leader, wire.ErrNotLeaderOrFollower, false)
 }
 
+// InSync reports whether the metadata has this follower in the ISR.
+func (p *Partition) InSync() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.inSync
+}
+
 // acquit forgets that the log was suspect once it was fetched anew and is in sync, in whichever order these come: it has what the ISR
 // must have. So it is with one that leads. If the mark stays, as on a full disk, this is tried again; and a restart would have the log
 // fetched once more, or wait for an operator if nobody else has it.
