@@ -103,6 +103,7 @@ func (c *changes) assignment(list []replica.Assignment, t *metadata.Topic, i wir
 	return append(list, replica.Assignment{
 		Replica: disk.Replica{TopicID: t.ID, Topic: t.Name, Partition: i}, Leader: p.Leader,
 		Assignment: replication.Assignment{Epoch: p.LeaderEpoch, PartitionEpoch: p.Epoch, Replicas: p.Replicas, InSync: p.ISR},
+		Lost:       len(p.Replicas) > 1 && slices.Contains(p.LastKnownELR, self),
 	})
 }
 

@@ -164,6 +164,16 @@ func (l *Log) ClearSuspect() error {
 	return nil
 }
 
+// Distrust makes the replica suspect, durably, for a reason that its own files do not show.
+func (l *Log) Distrust(reason string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.suspectLocked(reason); err != nil {
+		return fmt.Errorf("suspect %s: %w", l.config.Dir, err)
+	}
+	return nil
+}
+
 // Intact returns the offset below which no damage was found; End, unless the replica is suspect.
 func (l *Log) Intact() wire.Offset {
 	l.mu.Lock()

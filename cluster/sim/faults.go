@@ -207,7 +207,7 @@ func (w *world) operator() bool { return w.losable() && w.now > w.options.busy+r
 func (w *world) excuse(recovered []metadata.Record) {
 	for _, r := range recovered {
 		c, ok := r.(*metadata.PartitionChange)
-		if !ok || !w.losable() {
+		if !ok || !w.options.replicated && !w.operator() {
 			continue
 		}
 		for _, p := range w.parts {

@@ -187,7 +187,11 @@ func (p *process) assign(t *metadata.Topic, i wire.Partition) {
 		return
 	}
 	r := disk.Replica{TopicID: t.ID, Topic: t.Name, Partition: i}
-	if err := p.disk.Add(r); err != nil {
+	add := p.disk.Add
+	if len(info.Replicas) > 1 && slices.Contains(info.LastKnownELR, self) {
+		add = p.disk.AddLost
+	}
+	if err := add(r); err != nil {
 		p.broker.world.log("b%d does not hold %s: %v", self, r.DirName(), err)
 		p.openLater()
 		return

@@ -20,6 +20,9 @@ type Assignment struct {
 	disk.Replica
 	Leader wire.BrokerID // or NoBroker
 	replication.Assignment
+	// Lost says that the metadata has the replica among the last that were in sync: if the disk does not know it, its records were
+	// lost, and it is not the truth as long as others may have more.
+	Lost bool
 }
 
 // TopicSettings are what a topic's settings mean for its logs and for its requests.
@@ -229,15 +232,23 @@ func (m *Manager) WakeFetches() {
 // Assign makes this broker hold the replicas and take its part in each; settings gives those of a topic. The disk's
 // manifest is written once for all of them, if all can be opened. Replicas that cannot be opened are left out, and told by the error.
 func (m *Manager) Assign(list []Assignment, settings func(topic string) TopicSettings) error {
-	replicas := make([]disk.Replica, len(list))
-	for i, a := range list {
-		replicas[i] = a.Replica
+	var replicas, lost []disk.Replica
+	for _, a := range list {
+		if a.Lost {
+			lost = append(lost, a.Replica)
+		} else {
+			replicas = append(replicas, a.Replica)
+		}
 	}
 	var faults []error
-	together := m.disk.Add(replicas...)
+	together := errors.Join(m.disk.Add(replicas...), m.disk.AddLost(lost...))
 	for _, a := range list {
 		if together != nil { // one that cannot be opened must not keep the others from it
-			if err := m.disk.Add(a.Replica); err != nil {
+			add := m.disk.Add
+			if a.Lost {
+				add = m.disk.AddLost
+			}
+			if err := add(a.Replica); err != nil {
 				faults = append(faults, err)
 				continue
 			}

@@ -394,7 +394,15 @@ func (d *Disk) Replicas() []Replica {
 // Add makes the directory hold these replicas too, durably, and opens their logs: empty ones, or those whose directories
 // are there already. Replicas that it holds are opened already. A directory that belongs to another topic of that name is
 // refused.
-func (d *Disk) Add(replicas ...Replica) error {
+func (d *Disk) Add(replicas ...Replica) error { return d.add(replicas, "") }
+
+// AddLost is Add for replicas that must have had records: those that the directory does not hold, and of which nothing is there, were
+// lost, and are suspect.
+func (d *Disk) AddLost(replicas ...Replica) error {
+	return d.add(replicas, "the log directory does not know this replica, which was among the last in sync")
+}
+
+func (d *Disk) add(replicas []Replica, lost string) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
@@ -420,6 +428,14 @@ func (d *Disk) Add(replicas ...Replica) error {
 		}
 		_ = recovery // a suspicion stays with the log
 		added = append(added, opened)
+		if lost != "" && !e.started {
+			if err := opened.log.Distrust(lost); err != nil {
+				for _, a := range added {
+					a.log.Abandon()
+				}
+				return fmt.Errorf("add replica: %w", err)
+			}
+		}
 		lines = append(lines, addLine(e)...)
 	}
 	err := d.noteNew(added)

@@ -629,3 +629,35 @@ func TestAnotherTopicOfANameBeginsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A replica that must have had records, and of which the directory knows nothing, was lost: it is suspect, also after a restart.
+// (Simulation, seed 4949: it was elected, empty, while another had everything.)
+func TestAReplicaThatIsNotKnownWasLost(t *testing.T) {
+	fs := newFS(t)
+	o := options(fs)
+	d, _ := mustOpen(t, o)
+	if err := d.Add(first); err != nil {
+		t.Fatal(err)
+	}
+	other := first
+	other.Partition++
+	if err := d.AddLost(first, other); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if s := d.Log(first.Key()).Suspect(); s != "" {
+			t.Errorf("one that is known is suspect: %s", s)
+		}
+		if d.Log(other.Key()).Suspect() == "" {
+			t.Error("one that was lost is trusted")
+		}
+		o.FS = o.FS.(*vfs.Mem).Crash(rand.New(rand.NewPCG(1, 1)))
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		d, _ = mustOpen(t, o)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
