@@ -155,8 +155,12 @@ func (l *Log) ClearSuspect() error {
 		return fmt.Errorf("clear suspicion of %s: %w", l.config.Dir, ErrDamaged)
 	}
 	if l.mu.dirMade {
-		// The directory may have been another's.
-		if err := errors.Join(l.writePartitionMetadata(), l.removeNames(suspectFile)); err != nil {
+		// The directory may have been another's. The mark goes last: it must not be gone while the suspicion stays.
+		err := l.writePartitionMetadata()
+		if err == nil {
+			err = l.removeNames(suspectFile)
+		}
+		if err != nil {
 			return fmt.Errorf("clear suspicion: %w", err)
 		}
 	}

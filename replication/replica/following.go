@@ -25,7 +25,9 @@ func (p *Partition) Follow(leader wire.BrokerID, epoch wire.LeaderEpoch, inSync 
 	if mutant.TruncateToWatermark {
 		_, _ = p.log.Truncate(p.HighWatermark())
 	}
-	p.become(replication.NewFollower(epoch, p.log.Suspect() != ""), leader, wire.ErrNotLeaderOrFollower, false)
+	// One that is in sync was fetched anew since it registered as suspect: others count on what it has, though the mark may still be
+	// there, and a new epoch must not empty it.
+	p.become(replication.NewFollower(epoch, !inSync && p.log.Suspect() != ""), leader, wire.ErrNotLeaderOrFollower, false)
 }
 
 // InSync reports whether the metadata has this follower in the ISR.
