@@ -108,7 +108,7 @@ func TestDecommissionUnderLoad(t *testing.T) {
 	victim := nodes[3]
 	held, _ := heldBy(t, admin, victim.broker, "t", ballastTopic)
 	start := time.Now()
-	out, err := exec.Command(binary(t), "node", "decommission", fmt.Sprint(victim.broker), "--watch", "--at-a-time", fmt.Sprint(number("AT_A_TIME", 4)), "-b", nodes[0].client).CombinedOutput()
+	out, err := exec.Command(binary(t), "node", "decommission", fmt.Sprint(victim.broker), "--watch", "--at-a-time", fmt.Sprint(number("AT_A_TIME", 2)), "-b", nodes[0].client).CombinedOutput()
 	end := time.Now()
 	if err != nil || !strings.Contains(string(out), "is out of the cluster") {
 		t.Fatalf("%v: %s", err, out)

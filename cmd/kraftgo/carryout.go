@@ -13,7 +13,7 @@ import (
 func watchFlags(own ...cli.Flag) []cli.Flag {
 	return append(own,
 		&cli.BoolFlag{Name: "watch", Usage: "go on to the end, and tell how far it is; stopped, what is under way goes on"},
-		&cli.IntFlag{Name: "at-a-time", Value: 4, Usage: "with --watch, move so many `PARTITIONS` at a time"})
+		&cli.IntFlag{Name: "at-a-time", Value: 2, Usage: "with --watch, move so many `PARTITIONS` at a time"})
 }
 
 const (
