@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -88,4 +89,29 @@ func TestNewVotersTellOfTheirLogs(t *testing.T) {
 		ends := voterEnds(t, a)
 		return len(ends) == 3 && ends[2] > 0 && ends[3] > 0
 	})
+}
+
+// The controller of three is taken out: the others go on, with the vote that is wanted of two.
+func TestTheControllerIsTakenOut(t *testing.T) {
+	nodes := three(t)
+	for _, n := range nodes {
+		eventually(t, "three voters", func() bool { return len(voters(t, n)) == 3 })
+	}
+	q := kmsg.NewPtrUnregisterBrokerRequest()
+	q.BrokerID = nodes[0].Broker()
+	if a, err := q.RequestWith(limited(t), client(t, nodes[1])); err != nil || a.ErrorCode != 0 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	select {
+	case err := <-nodes[0].Failed():
+		told(t, err, "was removed from the cluster")
+	case <-time.After(30 * time.Second):
+		t.Fatal("it goes on")
+	}
+	nodes[0].Stop()
+	eventually(t, "one of the two votes", func() bool {
+		left := voters(t, nodes[1])
+		return len(left) == 1 && left[0] != 1
+	})
+	createTopic(t, nodes[2], "after", 2, nil)
 }

@@ -70,6 +70,11 @@ const (
 // promotes another, so that a second death in between does not stop a quorum of four.
 func NextQuorumStep(v QuorumView) *QuorumStep {
 	q := newQuorumState(v)
+	if q.node[v.Self] == nil {
+		// We were removed from the cluster, and stop as soon as we know. Who leads next decides: by our count, which never takes our own
+		// vote away, others would lose theirs for one that is about to be gone.
+		return nil
+	}
 	for _, rule := range []func() *QuorumStep{q.strangers, q.moved, q.surplus, q.dead, q.promote, q.spread, q.stage, q.unstage} {
 		if step := rule(); step != nil {
 			return step

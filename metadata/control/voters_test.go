@@ -299,3 +299,22 @@ func TestVotersByRequest(t *testing.T) {
 		}
 	}
 }
+
+// A controller that was removed from the cluster takes no vote away from those who stay: they are a majority, and the next one of them
+// removes it.
+func TestARemovedControllerTakesNoVotes(t *testing.T) {
+	v := QuorumView{Target: 3, Self: wire.UUID{1}, LastIndex: 50}
+	for i := byte(1); i <= 3; i++ {
+		v.Seats = append(v.Seats, Seat{wire.UUID{i}, "h:1", true})
+		if i > 1 {
+			v.Nodes = append(v.Nodes, QuorumNode{Broker: wire.BrokerID(i), Directory: wire.UUID{i}, Address: "h:1", LastIndex: 50, Alive: time.Hour})
+		}
+	}
+	if step := NextQuorumStep(v); step != nil {
+		t.Errorf("the removed one decides: %+v", step)
+	}
+	v.Self = wire.UUID{2}
+	if step := NextQuorumStep(v); step == nil || step.Kind != RemoveVoter || step.Directory != (wire.UUID{1}) {
+		t.Errorf("the next one: %+v", step)
+	}
+}
