@@ -22,6 +22,7 @@ type Config struct {
 	Found    bool              // found a new cluster in it
 	Join     bool              // join the cluster that the seeds belong to, with a new directory
 	Readmit  bool              // a broker that was removed from the cluster comes back with what its directory holds
+	Replace  bool              // the directory takes the place of another of its broker id, which is down
 	Seeds    []string          // gossip addresses of other nodes, as host:port
 	Secret   []byte            // what all nodes of the cluster share; nil: none
 	Expect   string            // the cluster that the seeds must be of, "": any

@@ -365,14 +365,19 @@ func (n *Node) register() error {
 		r.Endpoints = append(r.Endpoints, metadata.Endpoint{Listener: e.name, Host: host, Port: uint16(number)})
 	}
 	agent := lifecycle.StartAgent(lifecycle.AgentOptions{
-		Cluster: n.identity.Cluster, Registration: r, Readmit: n.config.Readmit, Damage: n.damage, Register: n.peers.register, Heartbeat: n.peers.heartbeat,
+		Cluster: n.identity.Cluster, Registration: r, Readmit: n.config.Readmit, Replace: n.config.Replace, Damage: n.damage, Register: n.peers.register, Heartbeat: n.peers.heartbeat,
 		Applied: n.replica.Published, State: n.state, LogEnd: n.quorum.LastIndex, Log: n.log, Refused: n.fail,
 		Interval: n.milliseconds("broker.heartbeat.interval.ms"), Session: n.milliseconds("broker.session.timeout.ms"),
 	})
 	n.agent.Store(agent)
 	registered, err := agent.Registered(n.ctx)
 	var refusal *control.Refusal
-	if errors.As(err, &refusal) && refusal.Code == wire.ErrInconsistentClusterID {
+	if errors.As(err, &refusal) {
+		if err := n.takeBack(); err != nil {
+			return errors.Join(refusal, err)
+		}
+	}
+	if refusal != nil && refusal.Code == wire.ErrInconsistentClusterID {
 		return fmt.Errorf("data directory %s says cluster %s in meta.json: the two are different clusters. %s", n.config.Data, n.identity.Cluster, refusal.Message)
 	}
 	if err != nil {
@@ -400,6 +405,16 @@ func (n *Node) register() error {
 		return nil
 	}
 	return n.replica.WaitPublished(n.ctx, wire.Index(registered.Epoch))
+}
+
+// takeBack takes back what was noted for a registration that was refused: a copy of a directory must not come past the original by
+// being started again and again, and a newcomer may ask for another id.
+func (n *Node) takeBack() error {
+	n.identity.Generation--
+	if n.config.Join {
+		n.identity.Broker = wire.NoBroker
+	}
+	return n.identity.write(n.config.Data)
 }
 
 // damage tells which replicas the controller must not take for what they were.

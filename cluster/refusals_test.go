@@ -115,6 +115,16 @@ func TestWrongNodesAreRefused(t *testing.T) {
 		b.Stop()
 		refuses(t, cluster.Config{Data: old, Seeds: []string{a.Gossip()}}, "older copy of the directory", "Remove the copy")
 	})
+	t.Run("a copy that is older, or as old, however often it is started", func(t *testing.T) {
+		old := copied(t, b.Dir())
+		b.Start()
+		b.Stop()
+		for range 4 {
+			refuses(t, cluster.Config{Data: old, Seeds: []string{a.Gossip()}}, "DUPLICATE_BROKER_REGISTRATION", "opy") // Copies of, or an older copy
+		}
+		b.Start()
+		b.Stop()
+	})
 	t.Run("a directory of another cluster", func(t *testing.T) {
 		dir := copied(t, b.Dir())
 		edit(t, dir, func(m map[string]any) { m["broker"] = float64(-1) })
@@ -323,7 +333,12 @@ func TestALostDirectoryIsANewNode(t *testing.T) {
 	createReplicated(t, nodes[0], "t", 4, nil)
 	fill(t, client(t, nodes[0]), "t", 0, 200)
 	nodes[2].Stop()
-	again := nodes[0].Join(map[string]string{"broker.id": "3"})
+	s := loopback()
+	s["broker.id"] = "3"
+	dir := filepath.Join(t.TempDir(), "n")
+	refuses(t, cluster.Config{Data: dir, Join: true, Seeds: []string{nodes[0].Gossip()}, Settings: s}, "Broker 3 is registered from another directory, which is down", "with --replace", "another broker id")
+	replace := func(c *cluster.Config) { c.Replace = true }
+	again := nodes[0].Join(map[string]string{"broker.id": "3"}, replace)
 	if again.Broker() != 3 {
 		t.Fatalf("it came back as broker %d", again.Broker())
 	}
@@ -338,7 +353,8 @@ func TestALostDirectoryIsANewNode(t *testing.T) {
 	// The old directory, which knows nothing of what came since, takes its id back: it counts for nothing before it has caught up.
 	fill(t, client(t, nodes[0]), "t", 200, 200)
 	again.Stop()
-	if err := nodes[2].Resume(); err != nil || nodes[2].Broker() != 3 {
+	told(t, nodes[2].Resume(), "Broker 3 is registered from another directory, which is down", "with --replace")
+	if err := nodes[2].Resume(replace); err != nil || nodes[2].Broker() != 3 {
 		t.Fatalf("the old directory: %v", err)
 	}
 	eventually(t, "all replicas in sync once more", func() bool {
@@ -348,4 +364,11 @@ func TestALostDirectoryIsANewNode(t *testing.T) {
 	if fresh := nodes[0].Join(nil); fresh.Broker() != 4 {
 		t.Errorf("a new node is broker %d", fresh.Broker())
 	}
+	// The directory that was refused its id holds nothing against another.
+	delete(s, "broker.id")
+	late, err := cluster.Start(t.Context(), cluster.Config{Data: dir, Join: true, Seeds: []string{nodes[0].Gossip()}, Settings: s})
+	if err != nil || late.Address().Broker != 5 {
+		t.Fatalf("with no id asked for: %v", err)
+	}
+	stop(t, late)
 }

@@ -27,6 +27,7 @@ type AgentOptions struct {
 	State     func() StateHash  // of the newest metadata here
 	LogEnd    func() wire.Index
 	Readmit   bool          // an operator lets the directory of a removed broker in again
+	Replace   bool          // an operator has the directory take the place of another that is down
 	Refused   func(error)   // the controller will have no more of this node, and waiting changes nothing
 	Interval  time.Duration // between heartbeats
 	Session   time.Duration // after which the controller fences a broker it does not hear
@@ -232,7 +233,7 @@ func (a *Agent) step(ctx context.Context) (again bool, err error) {
 	if epoch == 0 {
 		damage := a.opts.Damage()
 		r, err := a.opts.Register(ctx, RegisterRequest{
-			Cluster: a.opts.Cluster, Registration: a.opts.Registration, Lossy: damage.Lossy, Suspects: damage.Suspects, Readmit: a.opts.Readmit,
+			Cluster: a.opts.Cluster, Registration: a.opts.Registration, Lossy: damage.Lossy, Suspects: damage.Suspects, Readmit: a.opts.Readmit, Replace: a.opts.Replace,
 		})
 		switch {
 		case errors.As(err, &refusal):
@@ -241,7 +242,8 @@ func (a *Agent) step(ctx context.Context) (again bool, err error) {
 		case err != nil:
 			return false, err
 		}
-		a.opts.Registration.Broker, a.opts.Readmit = r.Broker, false // who is removed from now on stays out
+		a.opts.Registration.Broker = r.Broker
+		a.opts.Readmit, a.opts.Replace = false, false // who is removed, or replaced, from now on stays out
 		a.update(func() { a.mu.registered, a.mu.epoch = r, r.Epoch })
 		return true, nil
 	}

@@ -244,6 +244,9 @@ func (l *Leader) Register(ctx context.Context, r RegisterRequest) (RegisterAnswe
 		if back, refusal = control.Readmit(m, r.Registration.Directory, r.Readmit); refusal != nil {
 			return nil
 		}
+		if refusal = control.CheckReplace(m, &r.Registration, r.Replace); refusal != nil {
+			return nil
+		}
 		records, id, refusal = control.Register(m, r.Registration, control.Damage{Lossy: r.Lossy, Suspects: r.Suspects})
 		if refusal != nil {
 			return nil

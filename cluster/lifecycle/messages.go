@@ -13,6 +13,7 @@ type RegisterRequest struct {
 	Lossy        bool                    // what was on no disk when the machine went down is gone
 	Suspects     []wire.TopicIDPartition // replicas that are damaged, or missing
 	Readmit      bool                    // an operator lets the directory of a removed broker in again
+	Replace      bool                    // an operator has the directory take the place of another that is down
 }
 
 // RegisterAnswer gives the broker its id and its epoch.

@@ -102,9 +102,13 @@ func joinCommand() *cli.Command {
 		Usage:       "join a cluster with a new node, and serve until SIGINT or SIGTERM",
 		UsageText:   "kraftgo join --data DIR --seed HOST:PORT [flags]",
 		Description: "Example:\n\n  kraftgo join --data ./n2 --seed 127.0.0.1:9094\n\nAny node of the cluster is a seed, by the address that it prints as gossip=. While none answers, the node keeps trying.\n'kraftgo start' starts the node again later, without a seed.",
-		Flags:       append(nodeFlags(), &cli.StringFlag{Name: "data", Usage: "the data `DIR`ectory (data.dir)"}, &cli.StringFlag{Name: "token", Usage: "what 'kraftgo cluster token' printed, in place of --seed and --secret-file"}),
+		Flags:       append(nodeFlags(), &cli.StringFlag{Name: "data", Usage: "the data `DIR`ectory (data.dir)"}, &cli.StringFlag{Name: "token", Usage: "what 'kraftgo cluster token' printed, in place of --seed and --secret-file"}, replaceFlag()),
 		Action:      func(c *cli.Context) error { return runNode(c, joining) },
 	}
+}
+
+func replaceFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "replace", Usage: "take the place of a broker that is down and whose directory is gone for good (with --broker-id); what nobody else holds of its records is lost"}
 }
 
 func startCommand() *cli.Command {
@@ -114,7 +118,7 @@ func startCommand() *cli.Command {
 		UsageText:   "kraftgo start --data DIR [flags]",
 		Description: "Example:\n\n  kraftgo start --data ./n1\n\nEverything it needs is in the directory; ports that were chosen automatically stay.",
 		Flags: append(nodeFlags(), &cli.StringFlag{Name: "data", Usage: "the data `DIR`ectory (data.dir)"},
-			&cli.BoolFlag{Name: "readmit", Usage: "bring back a broker that was removed from the cluster, with what its directory holds"}),
+			&cli.BoolFlag{Name: "readmit", Usage: "bring back a broker that was removed from the cluster, with what its directory holds"}, replaceFlag()),
 		Action: func(c *cli.Context) error { return runNode(c, starting) },
 	}
 }
@@ -188,6 +192,7 @@ func runNode(c *cli.Context, as intent) error {
 		return fmt.Errorf("which data directory? Give --data DIR")
 	}
 	node.Found, node.Join, node.Readmit = as == founding, as == joining, c.Bool("readmit")
+	node.Replace = c.Bool("replace")
 	ctx, cancel := stopSignals()
 	defer cancel()
 	n, err := cluster.Start(ctx, node)

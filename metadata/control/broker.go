@@ -44,7 +44,7 @@ func Register(m *metadata.Image, r metadata.RegisterBroker, found Damage) ([]met
 	}
 	old := m.Broker(r.Broker)
 	if old != nil && old.Directory != r.Directory && !old.Fenced {
-		return nil, 0, refuse(wire.ErrDuplicateBrokerRegistration, "Broker %d is registered from another directory and is alive. Give this node another broker id.", r.Broker)
+		return nil, 0, refuse(wire.ErrDuplicateBrokerRegistration, "Broker %d is registered from another directory and is alive. Give this node another broker id; one that is to take that broker's place is started with --replace when it is down.", r.Broker)
 	}
 	return append([]metadata.Record{&r}, reborn(m, old, r, found)...), r.Broker, nil
 }
@@ -102,6 +102,16 @@ func Readmit(m *metadata.Image, directory wire.UUID, wanted bool) ([]metadata.Re
 		return nil, refuse(wire.ErrBrokerIDNotRegistered, "Broker %d was removed from the cluster, and this is its directory. To bring it back with what it holds, start it once with --readmit; a node with an empty directory joins as a new broker.", d.Broker)
 	}
 	return []metadata.Record{&metadata.RemovedDirectory{Directory: directory, Broker: d.Broker, Back: true}}, nil
+}
+
+// CheckReplace refuses a directory that is to take the place of another, which is down, as the one of a broker's id, unless that is
+// wanted: the broker may only be away, and what nobody else holds would be lost. That one is refused in the same way when it comes back.
+func CheckReplace(m *metadata.Image, r *metadata.RegisterBroker, wanted bool) *Refusal {
+	old := m.Broker(r.Broker)
+	if wanted || old == nil || !old.Fenced || old.Directory == r.Directory || m.BrokerByDirectory(r.Directory) != nil {
+		return nil
+	}
+	return refuse(wire.ErrDuplicateBrokerRegistration, "Broker %d is registered from another directory, which is down. If that one is gone for good, start this node once with --replace: it takes the broker's place, and what nobody else holds of its records is lost. Else start the other, or give this node another broker id.", r.Broker)
 }
 
 // Unfence plans that a caught-up broker takes part: it is unfenced, and leads what it can lead.

@@ -51,7 +51,21 @@ func TestRegistrationTellsIdentitiesApart(t *testing.T) {
 			t.Errorf("%+v: %v", c.r, refusal)
 		}
 	}
-	if id := register(metadata.RegisterBroker{Broker: 7, Directory: wire.UUID{3}, Generation: 1}); id != 7 {
+	other := metadata.RegisterBroker{Broker: 7, Directory: wire.UUID{3}, Generation: 1}
+	if refusal := CheckReplace(s.Image(), &other, false); refusal == nil || !strings.Contains(refusal.Message, "which is down") {
+		t.Fatalf("another directory of a broker that is down: %v", refusal)
+	}
+	for name, r := range map[string]metadata.RegisterBroker{
+		"itself": {Broker: 7, Directory: b}, "a new id": {Broker: 9, Directory: wire.UUID{3}}, "no id": {Broker: -1, Directory: wire.UUID{3}},
+	} {
+		if refusal := CheckReplace(s.Image(), &r, false); refusal != nil {
+			t.Errorf("%s: %v", name, refusal)
+		}
+	}
+	if refusal := CheckReplace(s.Image(), &other, true); refusal != nil {
+		t.Fatal(refusal)
+	}
+	if id := register(other); id != 7 {
 		t.Fatalf("a new directory of a fenced broker got %d", id)
 	}
 	records, refusal := Unregister(s.Image(), 7)
