@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kraftgo/kraftgo/cluster/kraftgotest"
@@ -412,6 +414,16 @@ func TestClusterCommands(t *testing.T) {
 	quorum := parse[quorumSummary](t, must(t, "", "cluster", "quorum", "--format", "json"))
 	if quorum.Leader != b.Broker || len(quorum.Replicas) != 1 || quorum.Replicas[0].Role != "leader" {
 		t.Errorf("%+v", quorum)
+	}
+	fails(t, 2, "The broker stays cordoned: 'kraftgo node uncordon 1' ends that", "node", "decommission", "1", "--watch")
+	report := parse[healthReport](t, must(t, "", "cluster", "health", "--format", "json"))
+	if !report.Healthy || !slices.ContainsFunc(report.Notes, func(n string) bool { return strings.Contains(n, "broker 1 is cordoned") }) {
+		t.Errorf("%+v", report)
+	}
+	// A broker that is gone, and that nobody has fenced yet.
+	report = health([]*nodeLine{{Broker: 1, State: stateAlive}, {Broker: 2, State: stateAlive, silent: true}}, kadm.Metadata{}, quorum, nil)
+	if report.Healthy || !slices.ContainsFunc(report.Problems, func(p string) bool { return strings.Contains(p, "broker 2") && strings.Contains(p, "does not answer") }) {
+		t.Errorf("%+v", report)
 	}
 }
 

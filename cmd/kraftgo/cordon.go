@@ -110,13 +110,13 @@ func (s *session) setBroker(at, id int32, name, value string) error {
 	return nil
 }
 
-// cordonTimeout bounds how long the list of nodes waits for a broker to say whether it is cordoned.
-const cordonTimeout = 2 * time.Second
+// answerTimeout bounds how long lists of nodes wait for a broker to say how it is.
+const answerTimeout = 2 * time.Second
 
 // askCordons notes which of the brokers that are alive say that all their log directories are cordoned. Brokers before
 // Kafka 4.3 cannot say so, and are not.
 func (s *session) askCordons(nodes []*nodeLine) {
-	ctx, cancel := context.WithTimeout(s.ctx, cordonTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, answerTimeout)
 	defer cancel()
 	var asked sync.WaitGroup
 	for _, n := range nodes {

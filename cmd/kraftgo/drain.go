@@ -50,23 +50,31 @@ func nodeDrain(c *cli.Context, remove bool) error {
 		} else if err != nil {
 			return err
 		}
-		for range drainRounds {
-			s.renew(c.Context)
-			empty, err := s.drainOnce(c, id)
-			switch {
-			case err != nil:
-				return err
-			case empty && remove:
-				return s.takeOut(c, id)
-			case empty:
-				fmt.Fprintf(c.App.ErrWriter, "broker %d holds nothing\n", id)
-				return nil
-			case !c.Bool("watch"):
-				return nil
-			}
+		if err := s.empty(c, id, remove); err != nil {
+			return fmt.Errorf("%w. The broker stays cordoned: 'kraftgo node uncordon %d' ends that", err, id)
 		}
-		return refused("broker %d is given new replicas again and again: see 'kraftgo node describe %d'", id, id)
+		return nil
 	})
+}
+
+// empty moves everything off a broker that is cordoned, and takes it out of the cluster if so is asked for.
+func (s *session) empty(c *cli.Context, id int32, remove bool) error {
+	for range drainRounds {
+		s.renew(c.Context)
+		empty, err := s.drainOnce(c, id)
+		switch {
+		case err != nil:
+			return err
+		case empty && remove:
+			return s.takeOut(c, id)
+		case empty:
+			fmt.Fprintf(c.App.ErrWriter, "broker %d holds nothing\n", id)
+			return nil
+		case !c.Bool("watch"):
+			return nil
+		}
+	}
+	return refused("broker %d is given new replicas again and again: see 'kraftgo node describe %d'", id, id)
 }
 
 // drainOnce moves off a broker what is there, and reports whether there was nothing.

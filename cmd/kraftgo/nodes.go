@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -72,6 +74,7 @@ type nodeLine struct {
 	Leads    int                    `json:"leads"`    // partitions
 	Holds    int                    `json:"holds"`    // replicas
 	Offline  int                    `json:"offline"`  // of the partitions it holds, those without a leader
+	silent   bool                   // it is not fenced, and does not answer
 	held     []kadm.PartitionDetail // not printed in a list
 	address  string                 // host:port
 }
@@ -291,6 +294,8 @@ func clusterHealth(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		s.askAll(nodes)
+		s.askCordons(nodes)
 		quorum, quorumErr := s.quorum()
 		report := health(nodes, m, quorum, quorumErr)
 		err = printData(c, report, func(t *table) {
@@ -311,12 +316,34 @@ func clusterHealth(c *cli.Context) error {
 	})
 }
 
+// askAll notes which brokers do not answer that should: a new controller may not have fenced yet who is gone.
+func (s *session) askAll(nodes []*nodeLine) {
+	ctx, cancel := context.WithTimeout(s.ctx, answerTimeout)
+	defer cancel()
+	var asked sync.WaitGroup
+	for _, n := range nodes {
+		if n.State == stateAlive {
+			asked.Go(func() {
+				_, err := s.client.Broker(int(n.Broker)).Request(ctx, kmsg.NewPtrApiVersionsRequest())
+				n.silent = err != nil
+			})
+		}
+	}
+	asked.Wait()
+}
+
 // health judges what was asked.
 func health(nodes []*nodeLine, m kadm.Metadata, q quorumSummary, quorumErr error) healthReport {
 	r := healthReport{Problems: []string{}, Notes: []string{}}
 	for _, n := range nodes {
 		if n.State != stateAlive {
 			r.Problems = append(r.Problems, fmt.Sprintf("broker %d (%s) is fenced", n.Broker, n.address))
+		}
+		if n.silent {
+			r.Problems = append(r.Problems, fmt.Sprintf("broker %d (%s) does not answer", n.Broker, n.address))
+		}
+		if n.Cordoned {
+			r.Notes = append(r.Notes, fmt.Sprintf("broker %d is cordoned: it gets no new replicas, and no vote", n.Broker))
 		}
 	}
 	offline, under := 0, 0
