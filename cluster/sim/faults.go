@@ -258,9 +258,7 @@ func (w *world) cut(b *broker, which func(link) bool) bool {
 	}
 	w.log("cut: %v", links)
 	w.after(w.about(2*w.options.pause), func() {
-		for _, l := range links {
-			delete(w.network.cut, l)
-		}
+		w.network.mend(links)
 		w.log("healed: %v", links)
 	})
 	return len(links) > 0
@@ -285,9 +283,7 @@ func usurp(w *world) bool {
 	i := &w.controller.image().TopicByID(p.id.Topic).Partitions[p.id.Partition]
 	old, preferred := i.Leader, i.Replicas[0]
 	links := []link{{old, preferred}, {preferred, old}}
-	for _, l := range links {
-		w.network.cut[l] = true
-	}
+	w.network.sever(links)
 	w.log("b%d and b%d are cut from each other", old, preferred)
 	w.after(w.about(150*time.Millisecond), func() {
 		w.controller.change("usurp", func(m *metadata.Image) []metadata.Record {
@@ -300,9 +296,7 @@ func usurp(w *world) bool {
 		})
 	})
 	w.after(w.about(400*time.Millisecond), func() {
-		for _, l := range links {
-			delete(w.network.cut, l)
-		}
+		w.network.mend(links)
 	})
 	return true
 }
@@ -323,18 +317,14 @@ func (w *world) altered(leader wire.BrokerID, before, after []wire.BrokerID) {
 		return
 	}
 	w.unheard = false
-	for _, l := range links {
-		w.network.cut[l] = true
-	}
+	w.network.sever(links)
 	w.log("cut: %v", links)
 	w.after(w.about(800*time.Millisecond), func() {
 		w.log("b%d is taken for dead", leader)
 		w.controller.change("unheard", func(m *metadata.Image) []metadata.Record { return control.Fence(m, leader, false) })
 	})
 	w.after(w.about(1200*time.Millisecond), func() {
-		for _, l := range links {
-			delete(w.network.cut, l)
-		}
+		w.network.mend(links)
 		w.log("healed: %v", links)
 	})
 }

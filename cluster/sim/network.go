@@ -26,6 +26,19 @@ type network struct {
 	next  int    // its oldest
 }
 
+// sever cuts links, and mend ends that.
+func (n *network) sever(links []link) {
+	for _, l := range links {
+		n.cut[l] = true
+	}
+}
+
+func (n *network) mend(links []link) {
+	for _, l := range links {
+		delete(n.cut, l)
+	}
+}
+
 // sent is a message that was sent to a process.
 type sent struct {
 	to     *process

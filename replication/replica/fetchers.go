@@ -63,8 +63,8 @@ func (o FetchOptions) withDefaults() FetchOptions {
 	return o
 }
 
-// fetchers keep the partitions that are followed here up with their leaders: for each leader one fetcher (or a few) and one
-// reporter.
+// fetchers keep the partitions that are followed here up with their leaders: for each leader one fetcher (or a few) for those in sync, one for
+// the others, and one reporter.
 type fetchers struct {
 	ctx     context.Context
 	broker  wire.BrokerID

@@ -11,8 +11,9 @@ import (
 	"github.com/kraftgo/kraftgo/wire"
 )
 
-// A replica that cannot be opened keeps no other from it, and can be opened later.
-func TestAssignOpensWhatCanBeOpened(t *testing.T) {
+// newDisk opens an empty log directory, /d, in memory.
+func newDisk(t *testing.T) (*vfs.Mem, *disk.Disk) {
+	t.Helper()
 	files := vfs.NewMem()
 	if err := files.Mkdir("/d"); err != nil {
 		t.Fatal(err)
@@ -21,6 +22,12 @@ func TestAssignOpensWhatCanBeOpened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return files, d
+}
+
+// A replica that cannot be opened keeps no other from it, and can be opened later.
+func TestAssignOpensWhatCanBeOpened(t *testing.T) {
+	files, d := newDisk(t)
 	m := NewManager(Options{Env: *Alone(1), Disk: d, Log: slog.New(slog.DiscardHandler)})
 	var list []Assignment
 	for i, name := range []string{"a", "b", "c"} {
@@ -57,14 +64,7 @@ func TestAssignOpensWhatCanBeOpened(t *testing.T) {
 // A suspect replica that was fetched anew and is in sync keeps what it has in the next leader's epoch, even if the mark could not be
 // taken away yet: others count on it. (Simulation, seed 203739: it was emptied, and elected.)
 func TestASuspectReplicaInSyncIsNotEmptied(t *testing.T) {
-	files := vfs.NewMem()
-	if err := files.Mkdir("/d"); err != nil {
-		t.Fatal(err)
-	}
-	d, _, err := disk.Open(disk.Options{Dir: "/d", FS: files})
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, d := newDisk(t)
 	r := disk.Replica{TopicID: wire.UUID{1}, Topic: "t"}
 	if err := d.AddLost(r); err != nil {
 		t.Fatal(err)
