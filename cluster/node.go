@@ -410,11 +410,12 @@ func (n *Node) register() error {
 // takeBack takes back what was noted for a registration that was refused: a copy of a directory must not come past the original by
 // being started again and again, and a newcomer may ask for another id.
 func (n *Node) takeBack() error {
-	n.identity.Generation--
+	before := *n.identity // A copy: what this process calls itself is read by connections, and stays what it was until it stops.
+	before.Generation--
 	if n.config.Join {
-		n.identity.Broker = wire.NoBroker
+		before.Broker = wire.NoBroker
 	}
-	return n.identity.write(n.config.Data)
+	return before.write(n.config.Data)
 }
 
 // damage tells which replicas the controller must not take for what they were.
