@@ -148,23 +148,22 @@ func (n *Node) hello() (cluster string, err error) {
 		return "", errors.New("which cluster? Give --seed HOST:PORT, the gossip address of any of its nodes")
 	}
 	var said time.Time
+	wrong := 0 // rounds in which something answered everywhere, and nowhere a node's gossip
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		var faults []error
-		for _, seed := range n.config.Seeds {
-			ctx, cancel := context.WithTimeout(n.ctx, 3*time.Second)
-			answer, err := gossip.Hello(ctx, n.world.dial, seed, n.config.Secret)
-			cancel()
-			if err == nil {
-				if n.config.Expect != "" && answer.Cluster != n.config.Expect {
-					return "", fmt.Errorf("seed %s is of cluster %s, and the token is for cluster %s: get a token from a node of the cluster that is meant", seed, answer.Cluster, n.config.Expect)
-				}
-				n.met = answer.Members
-				return answer.Cluster, nil
-			}
+		answers, faults := n.askSeeds()
+		for _, err := range faults {
 			if gossip.Permanent(err) {
 				return "", err
 			}
-			faults = append(faults, err)
+		}
+		if id, err := n.agreed(answers); id != "" || err != nil {
+			return id, err
+		}
+		if wrong++; slices.ContainsFunc(faults, func(err error) bool { return !errors.Is(err, gossip.ErrNotGossip) }) {
+			wrong = 0
+		}
+		if wrong == wrongRounds {
+			return "", errors.Join(faults...)
 		}
 		if time.Since(said) > 3*time.Second {
 			n.log.Info("no seed answers; trying on", "seeds", strings.Join(n.config.Seeds, ", "), "error", errors.Join(faults...))
@@ -176,6 +175,56 @@ func (n *Node) hello() (cluster string, err error) {
 			return "", fmt.Errorf("stopped before a seed answered: %w", errors.Join(faults...))
 		}
 	}
+}
+
+const (
+	// wrongRounds is how often seeds are asked that are something else, before a join is given up: about three seconds.
+	wrongRounds = 6
+
+	// seedGrace is how long the other seeds are waited for when one has answered.
+	seedGrace = 500 * time.Millisecond
+)
+
+// askSeeds asks all seeds at once.
+func (n *Node) askSeeds() (map[string]gossip.HelloAnswer, []error) {
+	ctx, cancel := context.WithTimeout(n.ctx, 3*time.Second)
+	defer cancel()
+	answers, faults := make([]gossip.HelloAnswer, len(n.config.Seeds)), make([]error, len(n.config.Seeds))
+	var all sync.WaitGroup
+	for i, seed := range n.config.Seeds {
+		all.Go(func() {
+			if answers[i], faults[i] = gossip.Hello(ctx, n.world.dial, seed, n.config.Secret); faults[i] == nil {
+				time.AfterFunc(seedGrace, cancel)
+			}
+		})
+	}
+	all.Wait()
+	out := map[string]gossip.HelloAnswer{}
+	for i, seed := range n.config.Seeds {
+		if faults[i] == nil {
+			out[seed] = answers[i]
+		}
+	}
+	return out, slices.DeleteFunc(faults, func(err error) bool { return err == nil })
+}
+
+// agreed returns the cluster that the seeds which answered are of, "" if none did, and notes whom they know.
+func (n *Node) agreed(answers map[string]gossip.HelloAnswer) (string, error) {
+	first := ""
+	for _, seed := range n.config.Seeds {
+		answer, ok := answers[seed]
+		switch {
+		case !ok:
+			continue
+		case n.config.Expect != "" && answer.Cluster != n.config.Expect:
+			return "", fmt.Errorf("seed %s is of cluster %s, and the token is for cluster %s: get a token from a node of the cluster that is meant", seed, answer.Cluster, n.config.Expect)
+		case first == "":
+			first, n.met = seed, answer.Members
+		case answer.Cluster != answers[first].Cluster:
+			return "", fmt.Errorf("seed %s is of cluster %s, and seed %s of cluster %s: give seeds of the one that is meant", first, answers[first].Cluster, seed, answer.Cluster)
+		}
+	}
+	return answers[first].Cluster, nil
 }
 
 // bindSockets takes the ports before anything is written, so that a port in use changes nothing.

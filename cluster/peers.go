@@ -513,9 +513,22 @@ func (s source) call(ctx context.Context, m internal.Method, q any) ([]byte, err
 	return c.Call(ctx, m, body)
 }
 
+// relayGrace is for how long a node that stops still looks for a controller that answers its clients: an election takes less.
+const relayGrace = 3 * time.Second
+
 // Relay has the controller serve a client's request, waits until its effect is seen here, and returns the answer's
 // frame.
 func (p *peers) Relay(ctx context.Context, id metadata.RequestID, listener, peer string, frame []byte) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// A node that stops waits for its requests to end, and a controller may never be found.
+	defer context.AfterFunc(p.node.ctx, func() {
+		select {
+		case <-time.After(relayGrace):
+			cancel()
+		case <-ctx.Done():
+		}
+	})()
 	body := wire.AppendString(wire.AppendUUID(nil, id), listener, true)
 	body = wire.AppendString(body, peer, true)
 	body = wire.AppendBytes(body, frame, true)

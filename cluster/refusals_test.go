@@ -91,6 +91,12 @@ func TestWrongNodesAreRefused(t *testing.T) {
 	t.Run("a seed of another cluster than the token's", func(t *testing.T) {
 		refuses(t, cluster.Config{Data: empty(), Join: true, Seeds: []string{other.Gossip()}, Expect: token.Cluster}, "the token is for cluster "+token.Cluster)
 	})
+	t.Run("seeds of two clusters", func(t *testing.T) {
+		refuses(t, cluster.Config{Data: empty(), Join: true, Seeds: []string{a.Gossip(), other.Gossip()}}, "give seeds of the one that is meant", a.Gossip(), other.Gossip())
+	})
+	t.Run("a seed that is the port of clients", func(t *testing.T) {
+		refuses(t, cluster.Config{Data: empty(), Join: true, Seeds: []string{a.Client()}}, a.Client(), "give the address that the node prints as gossip=")
+	})
 	t.Run("no secret for a cluster with one", func(t *testing.T) {
 		refuses(t, cluster.Config{Data: empty(), Join: true, Seeds: []string{locked.Gossip()}}, "the cluster has one", "--secret-file", "cluster token")
 	})

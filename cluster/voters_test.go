@@ -115,3 +115,33 @@ func TestTheControllerIsTakenOut(t *testing.T) {
 	})
 	createTopic(t, nodes[2], "after", 2, nil)
 }
+
+// A broker that cannot find a controller stops nevertheless, and answers the client whose request waits for one: it would wait for
+// longer than Stop is given here.
+func TestStopWithoutAController(t *testing.T) {
+	a := kraftgotest.Start(t, nil)
+	b := a.Join(nil) // does not vote
+	c := client(t, b)
+	a.Stop()
+	request := kmsg.NewPtrCreateTopicsRequest()
+	request.TimeoutMillis = 60_000
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = "during", 1, 1
+	request.Topics = append(request.Topics, topic)
+	answered := make(chan error, 1)
+	go func() {
+		answer, err := c.Broker(int(b.Broker())).Request(limited(t), request)
+		if err == nil {
+			err = kerr.ErrorForCode(answer.(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode)
+		}
+		answered <- err
+	}()
+	eventually(t, "the request arrives", func() bool {
+		metrics, _ := get(t, b, "/metrics")
+		return strings.Contains(metrics, `kraftgo_requests_total{request="CreateTopics"}`)
+	})
+	b.Stop()
+	if err := <-answered; err != kerr.NotController {
+		t.Errorf("the client was told %v", err)
+	}
+}

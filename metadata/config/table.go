@@ -25,8 +25,8 @@ const (
 	RackAwareSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 )
 
-// hostPortForm is what an address looks like: a name, an IPv4 address, or an IPv6 one in brackets.
-var hostPortForm = regexp.MustCompile(`^([^:\[\]/ ]+|\[[0-9a-fA-F:.%]+\]):[0-9]{1,5}$`)
+// hostPortForm is what an address looks like: a name, an IPv4 address, or an IPv6 one in brackets; and a port from 1 to 65535.
+var hostPortForm = regexp.MustCompile(`^([^:\[\]/ ]+|\[[0-9a-fA-F:.%]+\]):0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$`)
 
 var replicaForm = regexp.MustCompile(`^[0-9]+:[0-9]+$`)
 
@@ -122,7 +122,7 @@ var keys = []Key{
 	{Name: "internal.listener", Scope: Broker, Type: String, Default: "127.0.0.1:9093", Doc: "Where other brokers connect, as host:port. Flag --internal. (kraftgo's own)"},
 	{Name: "internal.advertised.listener", Scope: Broker, Type: String, Null: true, Doc: "Where other brokers are told to connect, as host:port; by default the address that is bound. (kraftgo's own)"},
 	{Name: "gossip.advertised.listener", Scope: Broker, Type: String, Null: true, Doc: "Where other nodes are told to gossip, as host:port; by default the address that is bound. (kraftgo's own)"},
-	{Name: "cluster.seeds", Scope: Broker, Type: List, Null: true, Form: hostPortForm, FormDoc: "addresses of the form HOST:PORT", Doc: "Gossip addresses of other nodes, as host:port, through which this one finds the cluster. Flag --seed. (kraftgo's own)"},
+	{Name: "cluster.seeds", Scope: Broker, Type: List, Null: true, Form: hostPortForm, FormDoc: "addresses of the form HOST:PORT, with a port from 1 to 65535", Doc: "Gossip addresses of other nodes, as host:port, through which this one finds the cluster. Flag --seed. (kraftgo's own)"},
 	{Name: "cluster.secret.file", Scope: Broker, Type: String, Null: true, Doc: "A file with the secret that all nodes of the cluster share; needed to listen for other nodes beyond loopback. Flag --secret-file. (kraftgo's own)"},
 	{Name: "cluster.acls", Scope: Broker, Type: String, Default: "off", OneOf: []string{"off", "stored"}, Doc: "stored: ACLs are kept and told, and nothing is refused by them yet; off: they are refused with SECURITY_DISABLED, as by Kafka without an authorizer. The same on all nodes. (kraftgo's own)"},
 	{Name: "cluster.voters", Scope: Broker, Type: Int, Default: "3", Min: 1, Max: 5, Doc: "How many brokers vote in the metadata quorum, where there are as many: 1, 3 or 5; an even number counts as the odd one below. (kraftgo's own)"},
