@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -151,6 +154,11 @@ func clusterQuorum(c *cli.Context) error {
 	})
 }
 
+// quorumTimeout is how long a command waits for a controller that tells of the quorum: longer than an election takes.
+const quorumTimeout = 6 * time.Second
+
+var errNoController = errors.New("the metadata quorum has no leader: most of its voters must run and reach each other. Start those that are down; if they are gone for good, 'kraftgo cluster recover' makes a quorum without them")
+
 // quorum asks for the metadata quorum.
 func (s *session) quorum() (quorumSummary, error) {
 	const doing = "describe the quorum"
@@ -159,9 +167,14 @@ func (s *session) quorum() (quorumSummary, error) {
 	topic.Topic = "__cluster_metadata"
 	topic.Partitions = append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
 	request.Topics = append(request.Topics, topic)
-	response, err := request.RequestWith(s.ctx, s.client)
+	ctx, cancel := context.WithTimeout(s.ctx, quorumTimeout)
+	defer cancel()
+	response, err := request.RequestWith(ctx, s.client)
 	if err == nil {
 		err = kerr.ErrorForCode(response.ErrorCode)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kerr.NotController) {
+		return quorumSummary{Leader: -1}, failed(doing, errNoController)
 	}
 	if err != nil {
 		return quorumSummary{Leader: -1}, failed(doing, err)
@@ -194,5 +207,6 @@ func newQuorumSummary(p kmsg.DescribeQuorumResponseTopicPartition) quorumSummary
 	for _, v := range p.Observers {
 		out.Replicas = append(out.Replicas, quorumLine{v.ReplicaID, "observer", v.LogEndOffset, max(0, end-v.LogEndOffset)})
 	}
+	slices.SortFunc(out.Replicas, func(a, b quorumLine) int { return int(a.Node - b.Node) })
 	return out
 }

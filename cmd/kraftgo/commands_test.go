@@ -421,7 +421,7 @@ func TestClusterCommands(t *testing.T) {
 		t.Errorf("%+v", report)
 	}
 	// A broker that is gone, and that nobody has fenced yet.
-	report = health([]*nodeLine{{Broker: 1, State: stateAlive}, {Broker: 2, State: stateAlive, silent: true}}, kadm.Metadata{}, quorum, nil)
+	report = health([]*nodeLine{{Broker: 1, State: stateAlive}, {Broker: 2, State: stateAlive, silent: true}}, kadm.Metadata{}, quorumState{quorumSummary: quorum})
 	if report.Healthy || !slices.ContainsFunc(report.Problems, func(p string) bool { return strings.Contains(p, "broker 2") && strings.Contains(p, "does not answer") }) {
 		t.Errorf("%+v", report)
 	}

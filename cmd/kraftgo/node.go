@@ -188,6 +188,9 @@ func runNode(c *cli.Context, as intent) error {
 	if err != nil {
 		return err
 	}
+	if as == founding && c.IsSet("seed") {
+		return fmt.Errorf("'kraftgo init' founds a new cluster, and has no use for --seed: 'kraftgo join --data DIR --seed %s' joins the one that is there", c.StringSlice("seed")[0])
+	}
 	if node.Data == "" {
 		return fmt.Errorf("which data directory? Give --data DIR")
 	}

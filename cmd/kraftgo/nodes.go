@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -56,7 +57,10 @@ const (
 
 // state is the broker's state in a table.
 func (n *nodeLine) state() string {
-	if n.Cordoned {
+	switch {
+	case n.silent:
+		return n.State + ", does not answer"
+	case n.Cordoned:
 		return n.State + ", cordoned"
 	}
 	return n.State
@@ -79,7 +83,7 @@ type nodeLine struct {
 	address  string                 // host:port
 }
 
-// nodes asks for everything that is known of the brokers.
+// nodes asks for what is known of the brokers, without asking them.
 func (s *session) nodes() ([]*nodeLine, kadm.Metadata, error) {
 	const doing = "describe the brokers"
 	request := kmsg.NewPtrDescribeClusterRequest()
@@ -123,15 +127,32 @@ func (s *session) nodes() ([]*nodeLine, kadm.Metadata, error) {
 			}
 		}
 	})
+	return out, m, nil
+}
+
+// quorumState is the metadata quorum, or why it is not known.
+type quorumState struct {
+	quorumSummary
+	err error
+}
+
+// survey is nodes, and what the brokers themselves and the quorum say. The quorum comes last: without a controller that takes long,
+// and a broker answers one request after the other.
+func (s *session) survey() ([]*nodeLine, kadm.Metadata, quorumState, error) {
+	nodes, m, err := s.nodes()
+	if err != nil {
+		return nil, m, quorumState{}, err
+	}
+	s.askAll(nodes)
+	s.askCordons(nodes)
 	// A cluster may not tell of its quorum (one with ZooKeeper does not know the request): then the column stays empty.
-	if q, err := s.quorum(); err == nil {
-		for _, r := range q.Replicas {
-			if n := byID[r.Node]; n != nil {
-				n.Quorum = r.Role
-			}
+	q, err := s.quorum()
+	for _, r := range q.Replicas {
+		if i := slices.IndexFunc(nodes, func(n *nodeLine) bool { return n.Broker == r.Node }); i >= 0 {
+			nodes[i].Quorum = r.Role
 		}
 	}
-	return out, m, nil
+	return nodes, m, quorumState{q, err}, nil
 }
 
 func nodeList(c *cli.Context) error {
@@ -139,11 +160,13 @@ func nodeList(c *cli.Context) error {
 		return err
 	}
 	return withSession(c, func(s *session) error {
-		nodes, _, err := s.nodes()
+		nodes, _, quorum, err := s.survey()
 		if err != nil {
 			return err
 		}
-		s.askCordons(nodes)
+		if errors.Is(quorum.err, errNoController) {
+			fmt.Fprintf(c.App.ErrWriter, "kraftgo: %v. What follows may be out of date.\n", errNoController)
+		}
 		return printData(c, nodes, func(t *table) {
 			t.row("BROKER", "ADDRESS", "RACK", "STATE", "QUORUM", "LEADS", "HOLDS", "OFFLINE")
 			for _, n := range nodes {
@@ -192,7 +215,6 @@ func nodeDescribe(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		s.askCordons([]*nodeLine{n})
 		out := nodeDetail{nodeLine: n, Partitions: []nodePartition{}}
 		for _, p := range n.held {
 			out.Partitions = append(out.Partitions, nodePartition{p.Topic, p.Partition, p.Leader, p.Replicas, p.ISR})
@@ -222,7 +244,7 @@ func nodeDescribe(c *cli.Context) error {
 
 // node returns one broker.
 func (s *session) node(id int32) (*nodeLine, error) {
-	nodes, _, err := s.nodes()
+	nodes, _, _, err := s.survey()
 	if err != nil {
 		return nil, err
 	}
@@ -290,14 +312,11 @@ func clusterHealth(c *cli.Context) error {
 		return err
 	}
 	return withSession(c, func(s *session) error {
-		nodes, m, err := s.nodes()
+		nodes, m, quorum, err := s.survey()
 		if err != nil {
 			return err
 		}
-		s.askAll(nodes)
-		s.askCordons(nodes)
-		quorum, quorumErr := s.quorum()
-		report := health(nodes, m, quorum, quorumErr)
+		report := health(nodes, m, quorum)
 		err = printData(c, report, func(t *table) {
 			if report.Healthy {
 				t.row("the cluster is well")
@@ -333,7 +352,7 @@ func (s *session) askAll(nodes []*nodeLine) {
 }
 
 // health judges what was asked.
-func health(nodes []*nodeLine, m kadm.Metadata, q quorumSummary, quorumErr error) healthReport {
+func health(nodes []*nodeLine, m kadm.Metadata, q quorumState) healthReport {
 	r := healthReport{Problems: []string{}, Notes: []string{}}
 	for _, n := range nodes {
 		if n.State != stateAlive {
@@ -367,10 +386,10 @@ func health(nodes []*nodeLine, m kadm.Metadata, q quorumSummary, quorumErr error
 		}
 	}
 	switch {
-	case quorumErr != nil:
-		r.Problems = append(r.Problems, fmt.Sprintf("no controller answers: %v", quorumErr))
-	case q.Leader < 0:
-		r.Problems = append(r.Problems, "the metadata quorum has no leader")
+	case errors.Is(q.err, errNoController), q.err == nil && q.Leader < 0:
+		r.Problems = append(r.Problems, fmt.Sprintf("%v. What is told of fenced brokers and of partitions may be out of date", errNoController))
+	case q.err != nil:
+		r.Problems = append(r.Problems, q.err.Error())
 	case voters < 3 && len(nodes) >= 3:
 		r.Problems = append(r.Problems, fmt.Sprintf("%d of %d brokers vote in the metadata quorum, 3 should", voters, len(nodes)))
 	case voters == 1:

@@ -55,3 +55,24 @@ func TestClusterRecover(t *testing.T) {
 		t.Fatal(out)
 	}
 }
+
+// Without a quorum the commands that show a cluster say so, and what to do, and what they show may be old.
+func TestShownWithoutAQuorum(t *testing.T) {
+	a := broker(t, nil)
+	b := a.Join(nil) // does not vote
+	t.Setenv("KRAFTGO_BOOTSTRAP_SERVER", b.Client())
+	a.Stop()
+	out, errs, code := command("", "cluster", "health")
+	if code != 2 || !strings.Contains(out, "PROBLEM  the metadata quorum has no leader") || !strings.Contains(out, "'kraftgo cluster recover'") || strings.Contains(out, "broker 2 (") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+	out, errs, code = command("", "node", "list")
+	if code != 0 || !strings.Contains(out, "fenced") || !strings.Contains(errs, "What follows may be out of date") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+}
+
+func TestInitTakesNoSeed(t *testing.T) {
+	fails(t, 1, "'kraftgo join --data DIR --seed 127.0.0.1:9094' joins", "init", "--data", t.TempDir(), "--seed", "127.0.0.1:9094")
+	fails(t, 1, "with a port from 1 to 65535", "join", "--data", t.TempDir(), "--seed", "127.0.0.1:99999")
+}
