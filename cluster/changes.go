@@ -79,6 +79,7 @@ func (c *changes) begin(m *replica.Manager) error {
 	if err := c.node.settledIn(); err != nil {
 		return err
 	}
+	c.throttle(m, image)
 	var all []replica.Assignment
 	image.Topics(func(t *metadata.Topic) bool {
 		for i := range t.Partitions {
@@ -87,6 +88,11 @@ func (c *changes) begin(m *replica.Manager) error {
 		return true
 	})
 	return m.Assign(all, c.settings(image))
+}
+
+// throttle puts the rates of throttled replicas in force.
+func (c *changes) throttle(m *replica.Manager, image *metadata.Image) {
+	m.SetRates(c.node.settings.Int(image, "leader.replication.throttled.rate"), c.node.settings.Int(image, "follower.replication.throttled.rate"))
 }
 
 func (c *changes) settings(image *metadata.Image) func(string) replica.TopicSettings {
@@ -160,6 +166,7 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 		m.Reconsider()
 	}
 	if everything {
+		c.throttle(m, image)
 		names = m.Topics()
 	}
 	slices.Sort(names)

@@ -41,6 +41,8 @@ func topicSettings(s control.Settings, m *metadata.Image, topic string) replica.
 			LogAppendTime:     s.Topic(m, topic, "message.timestamp.type") == "LogAppendTime",
 			TimestampBeforeMs: number("message.timestamp.before.max.ms"), TimestampAfterMs: number("message.timestamp.after.max.ms"),
 			Codec: codec, Level: level, Compact: slices.Contains(policies, "compact"), Delete: deletes,
+			ThrottledLeader:   replication.ParseThrottled(s.Topic(m, topic, "leader.replication.throttled.replicas"), s.Broker),
+			ThrottledFollower: replication.ParseThrottled(s.Topic(m, topic, "follower.replication.throttled.replicas"), s.Broker),
 		},
 	}
 }

@@ -23,6 +23,7 @@
 //     reach it;
 //   - an ISR was asked for and the answer got lost: both it and the present one hold the watermark until the metadata
 //     tells (the maximal ISR, KIP-497);
+//   - a replica is throttled (KIP-73): a [Quota] says how much of it may be copied, unless the watermark waits for it;
 //   - a follower was started again: it counts with nothing until it has fetched as that incarnation (KIP-903);
 //   - a follower's disk hangs: records arrive there and are not synced, so it lags and leaves the ISR;
 //   - a follower wrote what the new leader does not have: it cuts its log exactly to where the leader's epoch ends, never to

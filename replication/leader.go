@@ -83,6 +83,7 @@ type progress struct {
 	epoch   wire.BrokerEpoch
 	marks   Marks
 	fetched bool        // in this leader epoch, with a log that fits ours
+	reached bool        // it has had, in this leader epoch, all that the leader had at some time: caughtUp is no mere grace
 	start   wire.Offset // of its log, as it last said; 0: it said nothing, or its log begins there
 	// caughtUp is when it last had all that the leader had then. reach and reachAt are the next such claim: at reachAt the
 	// leader ended at reach.
@@ -224,7 +225,7 @@ func (l *Leader) Fetched(now time.Duration, id wire.BrokerID, epoch wire.BrokerE
 		return false, wire.ErrStaleBrokerEpoch
 	case epoch > f.epoch:
 		// Another start of the broker: what its log lost is not ours to guess.
-		f.epoch, f.marks, f.fetched, f.start = epoch, Marks{}, false, 0
+		f.epoch, f.marks, f.fetched, f.reached, f.start = epoch, Marks{}, false, false, 0
 	}
 	f.fetched = true
 	if offset < f.marks.End { // it began anew
@@ -274,6 +275,7 @@ func (l *Leader) Durable(now time.Duration, id wire.BrokerID, epoch wire.BrokerE
 func (l *Leader) note(now time.Duration, f *progress) {
 	counted := f.marks.counted(l.durability)
 	if counted >= f.reach {
+		f.reached = true
 		f.caughtUp = max(f.caughtUp, f.reachAt)
 		f.reach, f.reachAt = l.own.End, now
 	}
@@ -333,9 +335,10 @@ func (l *Leader) Propose(now time.Duration) *Proposal {
 // joinHold is how long a follower that is about to join may hold the watermark: long enough for a fetch and a sync.
 const joinHold = 500 * time.Millisecond
 
-// near reports whether a follower outside the ISR is about to join it.
+// near reports whether a follower outside the ISR is about to join it. One that has only just been added is not: it has everything yet
+// to copy.
 func (l *Leader) near(now time.Duration, id wire.BrokerID, f *progress) bool {
-	return f.fetched && now-f.caughtUp <= min(joinHold, l.lagMax) && f.marks.counted(l.durability) >= l.epochStart && l.eligible(id, f.epoch)
+	return f.fetched && f.reached && now-f.caughtUp <= min(joinHold, l.lagMax) && f.marks.counted(l.durability) >= l.epochStart && l.eligible(id, f.epoch)
 }
 
 // advance moves the watermark to the smallest counted mark of the maximal ISR, if that is higher. It stands still while the
@@ -360,6 +363,13 @@ func (l *Leader) advance(now time.Duration) bool {
 	}
 	l.highWatermark = low
 	return true
+}
+
+// Awaits reports whether the watermark waits for a follower: it is in the maximal ISR, or about to join. What it lacks holds up producers,
+// so it must not be throttled.
+func (l *Leader) Awaits(now time.Duration, id wire.BrokerID) bool {
+	f := l.followers[id]
+	return f != nil && (slices.Contains(l.assigned.InSync, id) || slices.Contains(l.proposed, id) || l.near(now, id, f))
 }
 
 // Readable lists the followers, by id, from which consumers may read on at an offset: those in sync whose logs have it.

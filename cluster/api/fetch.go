@@ -93,7 +93,10 @@ type fetch struct {
 
 	results []fetched // by target
 	bytes   int       // of records in results
-	failed  bool      // some result is told at once: an error, another replica to ask, or what a follower must know
+	// Of a follower's fetch: bytes of records in results that the throttle counts; and whether results lack what the throttle holds back.
+	throttled int
+	held      bool
+	failed    bool // some result is told at once: an error, another replica to ask, or what a follower must know
 }
 
 // fetched is what was read of one target.
@@ -111,6 +114,8 @@ type fetched struct {
 	slice         storage.Slice // valid if size > 0 and converted is nil
 	converted     []byte        // records of an old format, in memory
 	size          int
+	throttled     bool // this follower is not to get it as fast as it can
+	held          bool // it gets nothing for the moment
 }
 
 // read reads all targets anew.
@@ -119,7 +124,7 @@ func (f *fetch) read() {
 	if f.results == nil {
 		f.results = make([]fetched, len(f.targets))
 	}
-	f.bytes, f.failed = 0, false
+	f.bytes, f.failed, f.throttled, f.held = 0, false, 0, false
 	for i, t := range f.targets {
 		o := &f.results[i]
 		*o = fetched{highWatermark: -1, lastStable: -1, logStart: -1, preferred: wire.NoBroker}
@@ -130,6 +135,10 @@ func (f *fetch) read() {
 			f.failed = f.failed || o.code == wire.ErrNone && (t.StartMoved(o.logStart) || f.broker.ByRack && t.MarkMoved(o.highWatermark))
 		}
 		f.bytes += o.size
+		if o.throttled {
+			f.throttled += o.size
+			f.held = f.held || o.held
+		}
 		if o.code != wire.ErrNone || o.diverging || o.preferred != wire.NoBroker {
 			f.failed = true
 		}
@@ -191,8 +200,11 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 	case f.committed:
 		limit = stable
 	}
-	left := max(0, f.maxBytes-f.bytes)
-	slice, code, err := log.Read(t.Offset, min(left, max(0, int(t.MaxBytes))), limit, f.bytes == 0)
+	most, first := min(max(0, f.maxBytes-f.bytes), max(0, int(t.MaxBytes))), f.bytes == 0
+	if f.follower != wire.NoBroker && p.SendingThrottled(f.follower) {
+		most, first = f.throttle(o, most, first)
+	}
+	slice, code, err := log.Read(t.Offset, most, limit, first)
 	if err != nil {
 		f.broker.Log.Error("read failed", "partition", p.Name, "offset", t.Offset, "error", err)
 		o.code = wire.ErrKafkaStorageError
@@ -209,6 +221,16 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 	if f.version < downConvertFrom && o.size > 0 {
 		f.downConvert(o, t.Offset)
 	}
+}
+
+// throttle bounds what a follower is given of a throttled partition: what is allowed at the moment, beside what this answer has of others.
+func (f *fetch) throttle(o *fetched, most int, first bool) (int, bool) {
+	o.throttled = true
+	allowed := f.broker.Partitions.Sending().Allowance() - int64(f.throttled)
+	if o.held = allowed <= 0; o.held {
+		return 0, false
+	}
+	return int(min(int64(most), allowed)), first
 }
 
 // readsFromFollowers is the first version whose consumers may read from followers.
@@ -274,7 +296,11 @@ func (f *fetch) wait(deadline time.Time) {
 	var mu sync.Mutex // orders this function's end before the wait's
 	mu.Lock()
 	defer mu.Unlock()
-	w = replica.NewFetchWait(max(time.Until(deadline), time.Millisecond), func() {
+	timeout := time.Until(deadline)
+	if f.held {
+		timeout = min(timeout, f.broker.Partitions.Sending().Wait())
+	}
+	w = replica.NewFetchWait(max(timeout, time.Millisecond), func() {
 		mu.Lock()
 		defer mu.Unlock()
 		stop()
@@ -285,7 +311,9 @@ func (f *fetch) wait(deadline time.Time) {
 		switch p := f.results[i].partition; {
 		case p == nil:
 		case f.follower != wire.NoBroker:
-			w.WatchEnd(p, t.Offset, f.results[i].logStart)
+			if !f.results[i].held { // there is more already, which it gets when the throttle allows it
+				w.WatchEnd(p, t.Offset, f.results[i].logStart)
+			}
 			if f.broker.ByRack {
 				w.Watch(p, f.results[i].highWatermark)
 			}

@@ -15,6 +15,9 @@ import (
 // reply writes the answer by hand: one buffer holds everything but the records, which stay in their files until they are
 // sent.
 func (f *fetch) reply() {
+	if f.throttled > 0 {
+		f.broker.Partitions.Sending().Spend(f.throttled)
+	}
 	w := fetchWriter{fetch: f, version: f.version, flexible: f.version >= 12}
 	told := f.told()
 	size := 128

@@ -101,6 +101,11 @@ func (m *Metrics) watchReplicas(partitions *replica.Manager, image func() *metad
 	}, func() float64 { return float64(partitions.LargestLagBytes()) }))
 	counter("kafka_server_replicamanager_isrshrinks_total", "Times that a replica left the in-sync replicas of a partition led here.", func(s replica.Summary) int64 { return s.Shrinks })
 	counter("kafka_server_replicamanager_isrexpands_total", "Times that a replica joined the in-sync replicas of a partition led here.", func(s replica.Summary) int64 { return s.Expands })
+	rate := func(name, help string, t *replica.Throttle) {
+		m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, t.ByteRate))
+	}
+	rate("kafka_server_leaderreplication_byte_rate", "Bytes a second sent of throttled partitions led here to followers not in sync, over the last ten seconds.", partitions.Sending())
+	rate("kafka_server_followerreplication_byte_rate", "Bytes a second fetched for throttled replicas here that are not in sync, over the last ten seconds.", partitions.Fetching())
 	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "kafka_controller_kafkacontroller_offlinepartitionscount", Help: "Partitions of the cluster that have no leader.",
 	}, func() float64 { return float64(offlinePartitions(image())) }))

@@ -35,9 +35,8 @@ const replicaFormDoc = "the literal '*' or a list of replicas in the following f
 var codecs = []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}
 
 const (
-	threads     = "kraftgo has no thread pools to size"
-	unthrottled = "copying is not throttled yet"
-	kraftRole   = "every kraftgo node is a broker, and the quorum chooses its voters by itself"
+	threads   = "kraftgo has no thread pools to size"
+	kraftRole = "every kraftgo node is a broker, and the quorum chooses its voters by itself"
 )
 
 // CordonedLogDirs is the setting by which brokers are kept from new replicas (KIP-1066).
@@ -57,9 +56,9 @@ var keys = []Key{
 	{Name: "file.delete.delay.ms", Scope: Topic, Type: Long, Default: "60000", Min: 0, Max: maxLong, Synonyms: synonym("log.segment.delete.delay.ms"), Doc: "How long a deleted segment's file stays before it is removed, in milliseconds."},
 	{Name: "flush.messages", Scope: Topic, Type: Long, Default: "9223372036854775807", Min: 1, Max: maxLong, Synonyms: synonym("log.flush.interval.messages"), Doc: "With durability=replicated: sync after so many records."},
 	{Name: "flush.ms", Scope: Topic, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Synonyms: synonym("log.flush.interval.ms", "log.flush.scheduler.interval.ms"), Doc: "With durability=replicated: sync a record at the latest after so many milliseconds."},
-	{Name: "follower.replication.throttled.replicas", Scope: Topic, Type: List, Default: "", Form: replicaForm, FormDoc: replicaFormDoc, Doc: "Replicas whose fetching is throttled, as partition:broker,... or *."},
+	{Name: "follower.replication.throttled.replicas", Scope: Topic, Type: List, Default: "", Form: replicaForm, FormDoc: replicaFormDoc, Doc: "Replicas that fetch throttled while not in sync, as partition:broker,... or *."},
 	{Name: "index.interval.bytes", Scope: Topic, Type: Int, Default: "4096", Min: 0, Max: maxInt, Synonyms: synonym("log.index.interval.bytes"), Doc: "How many bytes of log lie between two entries of the offset index."},
-	{Name: "leader.replication.throttled.replicas", Scope: Topic, Type: List, Default: "", Form: replicaForm, FormDoc: replicaFormDoc, Doc: "Replicas to which sending is throttled, as partition:broker,... or *."},
+	{Name: "leader.replication.throttled.replicas", Scope: Topic, Type: List, Default: "", Form: replicaForm, FormDoc: replicaFormDoc, Doc: "Replicas that, as leaders, send throttled to followers not in sync, as partition:broker,... or *."},
 	{Name: "max.compaction.lag.ms", Scope: Topic, Type: Long, Default: "9223372036854775807", Min: 1, Max: maxLong, Synonyms: synonym("log.cleaner.max.compaction.lag.ms"), Doc: "The longest that a record stays uncompacted, in milliseconds."},
 	{Name: "max.message.bytes", Scope: Topic, Type: Int, Default: "1048588", Min: 0, Max: maxInt, Synonyms: synonym("message.max.bytes"), Doc: "The largest record batch, in bytes, as sent."},
 	{Name: "message.timestamp.after.max.ms", Scope: Topic, Type: Long, Default: "3600000", Min: 0, Max: maxLong, Synonyms: synonym("log.message.timestamp.after.max.ms"), Doc: "How far a record's time may lie in the future, in milliseconds (CreateTime only)."},
@@ -154,8 +153,8 @@ var keys = []Key{
 	{Name: "replica.socket.timeout.ms", Scope: Broker, Type: Int, Default: "10000", Min: 1, Max: maxInt, Doc: "How long a follower waits for a leader's answer beyond replica.fetch.wait.max.ms, in milliseconds. (Kafka: 30000)"},
 	{Name: "replica.selector.class", Scope: Broker, Type: Class, Null: true, OneOf: []string{LeaderSelector, RackAwareSelector}, Doc: "Which replica consumers with client.rack are sent to: org.apache.kafka.common.replica.RackAwareReplicaSelector, one in sync in their rack; by default the leader."},
 	{Name: "replica.lag.time.max.ms", Scope: Broker, Type: Long, Default: "30000", Min: 1, Max: maxLong, Doc: "How long a follower may lag before it leaves the in-sync replicas, in milliseconds."},
-	{Name: "leader.replication.throttled.rate", Scope: Broker, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Dynamic: PerBroker, NoEffect: unthrottled, Doc: "The most bytes a second that a leader sends to throttled replicas."},
-	{Name: "follower.replication.throttled.rate", Scope: Broker, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Dynamic: PerBroker, NoEffect: unthrottled, Doc: "The most bytes a second that a follower fetches for throttled replicas."},
+	{Name: "leader.replication.throttled.rate", Scope: Broker, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Dynamic: PerBroker, Doc: "The most bytes a second that this broker sends, as leader, of the partitions in leader.replication.throttled.replicas, to followers that are not in sync. 0 sends nothing."},
+	{Name: "follower.replication.throttled.rate", Scope: Broker, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Dynamic: PerBroker, Doc: "The most bytes a second that this broker fetches for its replicas in follower.replication.throttled.replicas that are not in sync. 0 fetches nothing."},
 	{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Scope: Broker, Type: Long, Default: "9223372036854775807", Min: 0, Max: maxLong, Dynamic: PerBroker, NoEffect: "a kraftgo broker has one log directory", Doc: "The most bytes a second that are copied between log directories."},
 	{Name: "auto.leader.rebalance.enable", Scope: Broker, Type: Boolean, Default: "true", Doc: "Whether preferred leaders lead again by themselves, once they are in sync."},
 	{Name: "leader.imbalance.check.interval.seconds", Scope: Broker, Type: Long, Default: "30", Min: 1, Max: maxInt, Doc: "How often preferred leaders that do not lead are looked for, in seconds. (Kafka: 300)"},

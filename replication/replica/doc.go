@@ -33,6 +33,8 @@
 //   - partitions are to be fetched from a leader where a fetch waits already: the leader is nudged to answer it;
 //   - a fetch that was long under way comes after a later one, and the leader counts less than the follower has synced: a follower
 //     outside the ISR reports again, now and then;
+//   - all that a follower asks for is throttled ([Throttle]): its fetch waits at the leader, until the allowance grows or its time is up;
+//     what the follower itself holds back it does not ask for, and leaves to the others in its session;
 //   - the controller does not answer: an ISR is asked for until it does, or until the metadata has moved on.
 //
 // Lock order: Partition.role, then fetchers.mu or alterer.mu, then Partition.mu. Partition.mu is held for no write and no

@@ -39,7 +39,10 @@ type fetcher struct {
 type fetchState struct {
 	partition *Partition
 	asked     Question
-	inSession bool // the leader knows asked
+	maxBytes  int32 // that were asked for
+	inSession bool  // the leader knows asked and maxBytes
+	throttled bool  // what the answer brings counts for the throttle
+	caughtUp  bool  // it has all that was acknowledged when the leader last answered: it is not to be held back (Kafka's replica in sync)
 	retryAt   time.Time
 	backoff   time.Duration
 }
@@ -189,6 +192,7 @@ func (f *fetcher) build(now time.Time) (_ *message.FetchRequest, next time.Durat
 	next = time.Hour
 	due := 0
 	topics := map[wire.TopicID]int{}
+	room := room{throttle: f.set.env.fetching}
 	for key, s := range f.states {
 		if wait := s.retryAt.Sub(now); wait > 0 {
 			next = min(next, wait)
@@ -200,21 +204,18 @@ func (f *fetcher) build(now time.Time) (_ *message.FetchRequest, next time.Durat
 			s.retryAt = now.Add(o.Backoff) // it will be taken away, or comes back by add
 			continue
 		}
-		due++
-		if s.inSession && s.asked == q {
+		maxBytes, held := room.of(s, o.PartitionMaxBytes)
+		if maxBytes == 0 {
+			f.leave(key, s)
+			next = min(next, held)
 			continue
 		}
-		s.asked, s.inSession = q, true
-		i, ok := topics[key.Topic]
-		if !ok {
-			i = len(m.Topics)
-			topics[key.Topic] = i
-			m.Topics = append(m.Topics, message.FetchRequestTopic{TopicID: key.Topic})
+		due++
+		if s.inSession && s.asked == q && s.maxBytes == maxBytes {
+			continue
 		}
-		m.Topics[i].Partitions = append(m.Topics[i].Partitions, message.FetchRequestPartition{
-			Partition: key.Partition, CurrentLeaderEpoch: q.Epoch, FetchOffset: q.Offset, LastFetchedEpoch: q.LastEpoch,
-			LogStartOffset: q.Start, PartitionMaxBytes: o.PartitionMaxBytes, HighWatermark: s.partition.HighWatermark(),
-		})
+		s.asked, s.maxBytes, s.inSession = q, maxBytes, true
+		ask(m, topics, key, s)
 	}
 	if due == 0 {
 		f.mu.Lock()
@@ -227,6 +228,20 @@ func (f *fetcher) build(now time.Time) (_ *message.FetchRequest, next time.Durat
 	}
 	f.forgotten(m)
 	return m, 0
+}
+
+// ask puts a partition into a request. topics is where its topics are.
+func ask(m *message.FetchRequest, topics map[wire.TopicID]int, key wire.TopicIDPartition, s *fetchState) {
+	i, ok := topics[key.Topic]
+	if !ok {
+		i = len(m.Topics)
+		topics[key.Topic] = i
+		m.Topics = append(m.Topics, message.FetchRequestTopic{TopicID: key.Topic})
+	}
+	m.Topics[i].Partitions = append(m.Topics[i].Partitions, message.FetchRequestPartition{
+		Partition: key.Partition, CurrentLeaderEpoch: s.asked.Epoch, FetchOffset: s.asked.Offset, LastFetchedEpoch: s.asked.LastEpoch,
+		LogStartOffset: s.asked.Start, PartitionMaxBytes: s.maxBytes, HighWatermark: s.partition.HighWatermark(),
+	})
 }
 
 // leave takes a partition out of the session.
@@ -249,7 +264,7 @@ func (f *fetcher) forgotten(m *message.FetchRequest) {
 
 // roundTrip sends one request, and does what the answer asks for.
 func (f *fetcher) roundTrip(link Link, m *message.FetchRequest) error {
-	m.ReplicaState = message.FetchRequestReplicaState{ReplicaID: f.set.broker, ReplicaEpoch: f.set.opts.BrokerEpoch()}
+	m.ReplicaState = message.FetchRequestReplicaState{ReplicaID: f.set.env.Broker, ReplicaEpoch: f.set.opts.BrokerEpoch()}
 	ctx, cancel := context.WithTimeout(f.set.ctx, f.set.opts.MaxWait+f.set.opts.Timeout)
 	defer cancel()
 	answer, err := link.Fetch(ctx, m)
@@ -303,7 +318,11 @@ func (f *fetcher) take(now time.Time, key wire.TopicIDPartition, a *message.Fetc
 			answer.First = h.BaseOffset()
 		}
 	}
+	if s.throttled && len(a.Records) > 0 {
+		f.set.env.fetching.Spend(len(a.Records))
+	}
 	kind, err := s.partition.Take(s.asked, answer, a.Records)
+	s.caughtUp = kind == replication.Append && err == nil && a.HighWatermark <= s.partition.log.End()
 	switch {
 	case err != nil:
 		f.set.log.Error("replica does not follow", "partition", s.partition.Name, "leader", f.leader, "error", err)

@@ -67,7 +67,7 @@ func (o FetchOptions) withDefaults() FetchOptions {
 // the others, and one reporter.
 type fetchers struct {
 	ctx     context.Context
-	broker  wire.BrokerID
+	env     *Env
 	links   Links
 	opts    FetchOptions
 	log     *slog.Logger
@@ -89,9 +89,9 @@ type fetcherKey struct {
 // catchingUp is the shard of the partitions that are not in sync: what they have to copy must not hold up those for which producers wait.
 const catchingUp = -1
 
-func newFetchers(ctx context.Context, broker wire.BrokerID, links Links, o FetchOptions, log *slog.Logger) *fetchers {
+func newFetchers(ctx context.Context, env *Env, links Links, o FetchOptions, log *slog.Logger) *fetchers {
 	return &fetchers{
-		ctx: ctx, broker: broker, links: links, opts: o.withDefaults(), log: log,
+		ctx: ctx, env: env, links: links, opts: o.withDefaults(), log: log,
 		of: map[*Partition]*fetcher{}, fetchers: map[fetcherKey]*fetcher{}, reporters: map[wire.BrokerID]*reporter{},
 	}
 }
@@ -141,6 +141,15 @@ func (s *fetchers) drop(p *Partition) {
 	if f := s.of[p]; f != nil {
 		f.remove(p)
 		delete(s.of, p)
+	}
+}
+
+// signal has the fetchers look again that have nothing to ask.
+func (s *fetchers) signal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.fetchers {
+		f.signal()
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/kraftgo/kraftgo/replication"
@@ -76,9 +75,9 @@ func NewManager(o Options) *Manager {
 	}
 	var ctx context.Context
 	ctx, m.stop = context.WithCancel(context.Background())
-	m.fetchers = newFetchers(ctx, o.Env.Broker, o.Links, o.Fetch, o.Log)
+	m.env.prepare()
+	m.fetchers = newFetchers(ctx, m.env, o.Links, o.Fetch, o.Log)
 	m.alterer = newAlterer(o.Alter, o.Log)
-	m.env.shrinks, m.env.expands = new(atomic.Int64), new(atomic.Int64)
 	m.env.Propose, m.env.Synced = m.alterer.propose, m.fetchers.synced
 	m.running.Go(func() { m.alterer.run(ctx) })
 	m.running.Go(func() { m.watch(ctx) })
@@ -326,6 +325,7 @@ func (m *Manager) Configure(topic string, s TopicSettings) error {
 		faults = append(faults, p.log.SetOptions(s.Log))
 		p.Configure(s.Request)
 	}
+	m.fetchers.signal() // some may be held back no more
 	return errors.Join(faults...)
 }
 

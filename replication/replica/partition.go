@@ -22,6 +22,8 @@ type Settings struct {
 	Level             int   // of Codec
 	Compact           bool  // cleanup.policy has compact
 	Delete            bool  // cleanup.policy has delete
+	// ThrottledLeader and ThrottledFollower are the partitions whose replica here is throttled while it leads, or follows. nil: none.
+	ThrottledLeader, ThrottledFollower *replication.Throttled
 }
 
 // CodecProducer is the Settings.Codec that keeps what the producer chose.
@@ -40,7 +42,14 @@ type Env struct {
 	// Synced has the leader of a partition that is followed here told how far its log is synced.
 	Synced func(*Partition)
 
-	shrinks, expands *atomic.Int64 // of ISRs
+	shrinks, expands  *atomic.Int64 // of ISRs
+	sending, fetching *Throttle
+}
+
+// prepare makes what the partitions of an Env share.
+func (e *Env) prepare() {
+	e.shrinks, e.expands = new(atomic.Int64), new(atomic.Int64)
+	e.sending, e.fetching = newThrottle(e.Now), newThrottle(e.Now)
 }
 
 // Alone returns an Env for partitions that have no other replicas.
@@ -104,7 +113,7 @@ const (
 // NewPartition returns a partition over an open log. watermark is what is known of it from before.
 func NewPartition(name wire.TopicPartition, id wire.TopicIDPartition, env *Env, log *storage.Log, s Settings, watermark wire.Offset) *Partition {
 	if env.shrinks == nil { // of a driver that is no Manager
-		env.shrinks, env.expands = new(atomic.Int64), new(atomic.Int64)
+		env.prepare()
 	}
 	p := &Partition{Name: name, ID: id, log: log, env: env}
 	p.settings.Store(&s)
