@@ -39,6 +39,10 @@ explore RUN="full":
 sim-metadata SEEDS="2000" FIRST="0":
     GOGC=400 SIM_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} go test ./cluster -run SimulatedMetadata -v -timeout 60m
 
+# whole clusters with real nodes and a real client (franz-go), on networks and disks that fail, in simulated time: SEEDS runs
+sim-nodes SEEDS="1000" FIRST="0":
+    GOGC=400 SIM_DATA_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} go test -tags synctests ./cluster -run SimulatedClusters -v -timeout 60m
+
 # whole clusters in one goroutine, under faults, replayable to the byte: SEEDS runs
 sim SEEDS="5000" FIRST="0":
     SIM_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} go test ./cluster/sim -run 'TestSimulate$' -v -timeout 60m

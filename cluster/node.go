@@ -88,12 +88,14 @@ type Node struct {
 	ended    chan struct{} // closed when the disk need not be watched any more; nil: it was not
 }
 
-// world is what a simulation puts in the place of the network and of the disk of the metadata; zero: the real ones.
+// world is what a simulation puts in the place of the network and of the disks; zero: the real ones.
 type world struct {
 	dial    func(ctx context.Context, address string) (net.Conn, error)
 	tune    func(*quorum.Options)
-	applied func(*metadata.Image) // sees every image that this node comes to
-	reigns  func(wire.Term)       // is told when this node begins to decide
+	logs    func(*disk.Options)       // changes how the log directory is opened
+	offsets func() (*kv.Store, error) // opens the store of the offsets
+	applied func(*metadata.Image)     // sees every image that this node comes to
+	reigns  func(wire.Term)           // is told when this node begins to decide
 }
 
 // startTimeout bounds each step of a start that waits for something.
@@ -445,11 +447,8 @@ func (n *Node) openPartitions() error {
 		return fmt.Errorf("make the log directory: %w", err)
 	}
 	image := n.replica.Image()
-	watched := vfs.Watch(vfs.OS)
-	n.ended = make(chan struct{})
-	go watched.Hang(n.ended, time.Second, n.milliseconds("cluster.disk.hang.ms"), n.diskHangs)
-	d, report, err := disk.Open(disk.Options{
-		Dir: dir, FS: watched,
+	o := disk.Options{
+		Dir: dir, FS: vfs.OS,
 		Log: func(r disk.Replica) storageOptions { return topicSettings(n.settings, n.replica.Image(), r.Topic).Log },
 		HighWatermark: func(id wire.TopicIDPartition) wire.Offset {
 			if n.changes.manager() != nil {
@@ -472,7 +471,15 @@ func (n *Node) openPartitions() error {
 		},
 		Checkpoint: time.Duration(n.settings.Int(image, "log.flush.offset.checkpoint.interval.ms")) * time.Millisecond,
 		Retention:  time.Duration(n.settings.Int(image, "log.retention.check.interval.ms")) * time.Millisecond,
-	})
+	}
+	if n.world.logs != nil {
+		n.world.logs(&o)
+	}
+	watched := vfs.Watch(o.FS)
+	o.FS = watched
+	n.ended = make(chan struct{})
+	go watched.Hang(n.ended, time.Second, n.milliseconds("cluster.disk.hang.ms"), n.diskHangs)
+	d, report, err := disk.Open(o)
 	if err != nil {
 		return err
 	}
@@ -496,7 +503,11 @@ func (n *Node) openGroups() (err error) {
 			Backoff:           n.milliseconds("replica.fetch.backoff.ms"), Timeout: n.milliseconds("replica.socket.timeout.ms"),
 		},
 	})
-	if n.offsets, err = kv.Open(filepath.Join(n.config.Data, "offsets")); err != nil {
+	open := n.world.offsets
+	if open == nil {
+		open = func() (*kv.Store, error) { return kv.Open(filepath.Join(n.config.Data, "offsets")) }
+	}
+	if n.offsets, err = open(); err != nil {
 		return err
 	}
 	n.groups = runtime.New(runtime.Options{

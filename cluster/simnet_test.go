@@ -41,6 +41,13 @@ func (n *simNet) delay() time.Duration {
 	return n.latency/2 + time.Duration(n.random.Int64N(int64(n.latency)+1))
 }
 
+// draw returns a time of at most so much.
+func (n *simNet) draw(most time.Duration) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Duration(n.random.Int64N(int64(most) + 1))
+}
+
 // loses reports whether a datagram is lost.
 func (n *simNet) loses() bool {
 	n.mu.Lock()

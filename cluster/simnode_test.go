@@ -110,7 +110,8 @@ func (s *simSnapshot) Close() error {
 	return nil
 }
 
-// simNode is a node of a simulation: all that [Node] has for the metadata, and no partitions. It outlives its processes.
+// simNode is a node of a simulation: all that [Node] has for the metadata, and partitions where the simulation has disks for them. It
+// outlives its processes.
 type simNode struct {
 	s         *simulation
 	name      int // 1 for the first
@@ -119,9 +120,11 @@ type simNode struct {
 	store     *simStore
 	snapshots *simSnapshots
 	fs        *vfs.Mem
+	disk      *simDisk // nil: no partitions
 
 	process atomic.Pointer[Node] // nil: none runs
 	up      chan struct{}        // closed when its start has ended, well or not
+	dead    bool                 // the process has ended, though its goroutines may not
 }
 
 func (s *simulation) newNode(name int) *simNode {
@@ -163,12 +166,16 @@ func (x *simNode) start(found, join bool) {
 		applied: func(m *metadata.Image) { s.sees(x, m) },
 		reigns:  func(term wire.Term) { s.reigns(x, n.directory, term) },
 	}
+	steps := []func() error{n.openDirectory, func() error { return x.sockets(n) }, n.openQuorum, n.joinGossip, func() error { return x.logs(n) }, n.register, func() error { return x.serve(n) }}
+	if x.disk != nil {
+		steps = x.disk.begin(x, n)
+	}
 	up := make(chan struct{})
-	x.up = up
+	x.up, x.dead = up, false
 	x.process.Store(n)
 	go func() {
 		defer close(up)
-		for _, step := range []func() error{n.openDirectory, func() error { return x.sockets(n) }, n.openQuorum, n.joinGossip, func() error { return x.logs(n) }, n.register, func() error { return x.serve(n) }} {
+		for _, step := range steps {
 			if err := step(); err != nil {
 				if n.ctx.Err() == nil {
 					s.failed("node %d does not start: %v", x.name, err)
@@ -185,14 +192,21 @@ func (x *simNode) sockets(n *Node) error {
 	n.internalAddr, n.gossipAddr = at(9093), at(9094)
 	n.identity.Addresses = map[string]string{"internal": at(9093), "gossip": at(9094)}
 	n.endpoints = []endpoint{{name: "PLAINTEXT", advertise: at(9092)}}
+	if x.disk != nil {
+		n.sockets = append(n.sockets, x.s.net.listen(at(9092)))
+	}
 	n.metrics = api.NewMetrics()
 	n.admin = admin.Serve(x.s.net.listen(at(9644)), n.metrics.Registry)
 	return nil
 }
 
+// nameQuorum makes the name that tells that there is a metadata log, which is in memory.
+func (x *simNode) nameQuorum() error {
+	return os.WriteFile(filepath.Join(x.dir, "metadata", "raft.db"), nil, 0o600)
+}
+
 func (x *simNode) logs(n *Node) (err error) {
-	// The log is in memory; that there is one is told by a name.
-	if err := os.WriteFile(filepath.Join(x.dir, "metadata", "raft.db"), nil, 0o600); err != nil {
+	if err := x.nameQuorum(); err != nil {
 		return err
 	}
 	n.disk, _, err = disk.Open(disk.Options{Dir: "/logs", FS: x.fs, BootID: func() string { return "simulated" }})
@@ -214,14 +228,39 @@ func (x *simNode) kill() { x.end(false) }
 // stop ends the process in good order.
 func (x *simNode) stop() { x.end(true) }
 
+// dies is the moment at which the process ends: nothing comes from it any more.
+func (x *simNode) dies() {
+	n := x.process.Load()
+	if n == nil || x.dead {
+		return
+	}
+	x.failure(n)
+	x.dead = true
+	x.s.net.die(x.host)
+	n.cancel()
+	if x.disk != nil {
+		x.disk.ends()
+	}
+}
+
+// failure tells if the node could not go on.
+func (x *simNode) failure(n *Node) {
+	select {
+	case err := <-n.failed:
+		x.s.failed("node %d failed: %v", x.name, err)
+	default:
+	}
+}
+
 func (x *simNode) end(orderly bool) {
-	n := x.process.Swap(nil)
+	n := x.process.Load()
 	if n == nil {
 		return
 	}
 	if !orderly {
-		x.s.net.die(x.host)
+		x.dies()
 	}
+	x.process.Store(nil)
 	x.store.lets()
 	x.store.fails.Store(0)
 	n.cancel()
@@ -231,30 +270,20 @@ func (x *simNode) end(orderly bool) {
 	if orderly {
 		n.retire(ctx, false)
 	}
-	note := func(what string, err error) {
-		if err != nil && orderly {
-			x.s.t.Logf("node %d, %s: %v", x.name, what, err)
-		}
+	if x.disk != nil {
+		x.disk.rests()
 	}
-	if n.identity != nil && n.internalSocket != nil {
-		note("close", n.closeCluster(ctx))
+	if x.dead {
+		cancel() // nobody hears its answers
 	}
-	if n.disk != nil {
-		note("close the logs", n.disk.Close())
+	if err := n.close(ctx); err != nil && !x.dead {
+		x.s.t.Logf("node %d: close: %v", x.name, err)
 	}
-	if n.admin != nil {
-		note("close the admin listener", n.admin.Close(ctx))
-	}
-	if n.lock != nil {
-		note("unlock", n.lock.Close())
+	if !x.dead {
+		x.failure(n)
 	}
 	x.s.net.vanish(x.host)
 	x.s.net.live(x.host)
-	select {
-	case err := <-n.failed:
-		x.s.failed("node %d failed: %v", x.name, err)
-	default:
-	}
 }
 
 // node returns the present process; nil: none runs.

@@ -128,17 +128,22 @@ func (n *Node) mayRestartOthers() error {
 
 // Stop stops the node in good order: what was accepted is answered, as long as ctx lasts, and everything is synced.
 func (n *Node) Stop(ctx context.Context) error {
-	var faults []error
-	note := func(err error) { faults = append(faults, err) }
 	if n.admin != nil {
 		n.admin.Unready()
 	}
 	n.cancel()
 	n.retire(ctx, false)
+	return n.close(ctx)
+}
+
+// close ends all that runs. What was accepted is answered, as long as ctx lasts.
+func (n *Node) close(ctx context.Context) error {
+	var faults []error
+	note := func(err error) { faults = append(faults, err) }
 	for _, l := range n.listeners {
 		note(l.StopAccepting())
 	}
-	if n.broker != nil {
+	if n.broker != nil && n.partitions != nil {
 		n.broker.StopWaiting()
 	}
 	if n.groups != nil {

@@ -25,7 +25,7 @@ type Options struct {
 	Partitions int
 	Rate       int // records a second to each partition
 	Size       int // bytes of a value, at least 32
-	// Client are further options of the client.
+	// Client are further options of the clients, the one that writes and the one that checks.
 	Client []kgo.Opt
 }
 
@@ -246,7 +246,9 @@ func (w *Writer) Check(ctx context.Context) (v Verdict, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v = Verdict{Sent: w.sent, Failed: w.failed, LastError: w.lastErr}
-	c, err := kgo.NewClient(kgo.SeedBrokers(w.opts.Seeds...), kgo.ConsumeTopics(w.opts.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(RetryPause))
+	c, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(w.opts.Seeds...), kgo.ConsumeTopics(w.opts.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(RetryPause),
+	}, w.opts.Client...)...)
 	if err != nil {
 		return v, err
 	}

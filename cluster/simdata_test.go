@@ -1,0 +1,455 @@
+//go:build synctests
+
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kraftgo/kraftgo/cluster/e2e/acked"
+	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/batch"
+)
+
+// The simulation of whole clusters: three real nodes with all that they have, a real client (franz-go) that writes with acks=all and is
+// idempotent, one that reads, and a group of one, over a network and disks in memory that fail, under a fake clock. Each seed is one run.
+// At the end, when all has healed, what was acknowledged is there, once, in its place and in order, no two values were seen at one offset,
+// no consumer has skipped anything, the replicas are equal byte for byte, and what the group has committed is committed.
+//
+// What goes wrong is what the topic's durability promises to survive (simfaults_test.go). A process cannot be paused here, and a disk
+// does not fail: both are in cluster/sim and cluster/e2e.
+type dataSimulation struct {
+	*simulation
+	replicated bool // the topic has durability=replicated
+	partitions int
+	writer     *acked.Writer
+	history    []string // faults, with their times
+	landed     map[string]int
+
+	readers struct {
+		sync.Mutex                    // a leaf
+		values     []map[int64]string // by partition and offset, as anybody has read them
+		next       []int64            // of the reader, by partition
+		read       []map[string]bool  // by the group, by partition
+		committed  []int64            // by the group, acknowledged
+		commits    int
+	}
+}
+
+const (
+	simClient    = "10.0.0.99"
+	simTopicName = "t"
+	simGroup     = "g"
+)
+
+// options are those of a client in the simulation.
+func (d *dataSimulation) options(more ...kgo.Opt) []kgo.Opt {
+	dial := d.net.dialer(simClient)
+	return append([]kgo.Opt{
+		kgo.SeedBrokers(d.seedBrokers()...), kgo.MetadataMinAge(acked.RetryPause), kgo.RequestTimeoutOverhead(2 * time.Second), kgo.AlwaysRetryEOF(),
+		kgo.Dialer(func(ctx context.Context, _, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			return dial(ctx, address)
+		}),
+	}, more...)
+}
+
+func (d *dataSimulation) seedBrokers() (all []string) {
+	for _, x := range d.nodes {
+		all = append(all, x.host+":9092")
+	}
+	return all
+}
+
+// within is a context for something that takes at most so long.
+func within(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), d)
+}
+
+func (d *dataSimulation) createTopic() bool {
+	c, err := kgo.NewClient(d.options()...)
+	if err != nil {
+		d.failed("a client: %v", err)
+		return false
+	}
+	defer c.Close()
+	enough, age, replicated := "2", "3000", "replicated"
+	settings := map[string]*string{"min.insync.replicas": &enough, "segment.ms": &age}
+	if d.replicated {
+		settings["durability"] = &replicated
+	}
+	ctx, cancel := within(30 * time.Second)
+	defer cancel()
+	r, err := kadm.NewClient(c).CreateTopic(ctx, int32(d.partitions), 3, settings, simTopicName)
+	if err = errors.Join(err, r.Err); err != nil {
+		d.failed("create the topic: %v", err)
+	}
+	return err == nil
+}
+
+// saw notes what was read.
+func (d *dataSimulation) saw(who string, r *kgo.Record) {
+	value := string(r.Value)
+	known, ok := d.readers.values[r.Partition][r.Offset]
+	d.readers.values[r.Partition][r.Offset] = value
+	if ok && known != value {
+		d.failed("the %s sees %q in partition %d at %d, where %q was seen", who, value, r.Partition, r.Offset, known)
+	}
+}
+
+// troubled tells of errors that a consumer must not see.
+func (d *dataSimulation) troubled(who string, f kgo.Fetches) {
+	f.EachError(func(_ string, p int32, err error) {
+		var loss *kgo.ErrDataLoss
+		if errors.As(err, &loss) {
+			d.failed("the %s of partition %d: %v", who, p, err)
+		}
+	})
+}
+
+// read reads all partitions until ctx ends.
+func (d *dataSimulation) read(ctx context.Context, c *kgo.Client) {
+	for {
+		f := c.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		d.troubled("reader", f)
+		d.readers.Lock()
+		f.EachRecord(func(r *kgo.Record) {
+			if next := d.readers.next[r.Partition]; r.Offset != next {
+				d.failed("the reader gets offset %d of partition %d after %d", r.Offset, r.Partition, next-1)
+			}
+			d.readers.next[r.Partition] = r.Offset + 1
+			d.saw("reader", r)
+		})
+		d.readers.Unlock()
+	}
+}
+
+// consume reads all partitions as a group of one, and commits, until ctx ends.
+func (d *dataSimulation) consume(ctx context.Context, c *kgo.Client) {
+	for {
+		f := c.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		d.troubled("group", f)
+		ends := map[int32]int64{}
+		d.readers.Lock()
+		f.EachRecord(func(r *kgo.Record) {
+			ends[r.Partition] = r.Offset + 1
+			d.readers.read[r.Partition][string(r.Value)] = true
+			d.saw("group", r)
+		})
+		d.readers.Unlock()
+		bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := c.CommitUncommittedOffsets(bounded)
+		cancel()
+		if err != nil {
+			continue
+		}
+		d.pause(200 * time.Millisecond)
+		d.readers.Lock()
+		for p, end := range ends {
+			d.readers.committed[p] = max(d.readers.committed[p], end)
+			d.readers.commits++
+		}
+		d.readers.Unlock()
+	}
+}
+
+// inSync returns why not all replicas are in sync, or "".
+func (d *dataSimulation) inSync() string { return d.differing(false) }
+
+// alike returns why not all replicas are in sync and equally long, or "".
+func (d *dataSimulation) alike() string { return d.differing(true) }
+
+func (d *dataSimulation) differing(inLength bool) (why string) {
+	d.nodes[0].image().Topics(func(t *metadata.Topic) bool {
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			name := fmt.Sprintf("%s-%d", t.Name, i)
+			if p.Leader == wire.NoBroker || len(p.ISR) != len(p.Replicas) {
+				why = fmt.Sprintf("%s has leader %d, and %v of %v in sync", name, p.Leader, p.ISR, p.Replicas)
+				return false
+			}
+			end := wire.Offset(-1)
+			for _, x := range d.nodes {
+				if !slices.Contains(p.Replicas, x.node().identity.Broker) {
+					continue
+				}
+				r := x.node().partitions.Partition(wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(i)})
+				if r == nil {
+					why = fmt.Sprintf("node %d does not hold %s", x.name, name)
+					return false
+				}
+				if end < 0 {
+					end = r.Log().End()
+				}
+				if r.Log().Suspect() != "" || inLength && (r.Log().End() != end || r.HighWatermark() != end) {
+					why = fmt.Sprintf("node %d has %s up to %d, watermark %d, suspect %q, and another up to %d", x.name, name, r.Log().End(), r.HighWatermark(), r.Log().Suspect(), end)
+					return false
+				}
+			}
+		}
+		return true
+	})
+	return why
+}
+
+// logBytes is a whole log.
+func logBytes(x *simNode, id wire.TopicIDPartition) ([]byte, error) {
+	var out bytes.Buffer
+	log := x.node().partitions.Partition(id).Log()
+	for at := log.Start(); at < log.End(); {
+		slice, code, err := log.Read(at, 1<<20, log.End(), true)
+		if err != nil || code != wire.ErrNone {
+			return nil, errors.Join(err, fmt.Errorf("read at %d: %s", at, code))
+		}
+		b := make([]byte, slice.Len())
+		_, err = slice.ReadInto(b)
+		slice.Release()
+		if err != nil {
+			return nil, err
+		}
+		out.Write(b)
+		next, err := batchesEnd(b)
+		if err != nil {
+			return nil, err
+		}
+		at = next
+	}
+	return out.Bytes(), nil
+}
+
+// checkReplicas compares the replicas.
+func (d *dataSimulation) checkReplicas() {
+	d.nodes[0].image().Topics(func(t *metadata.Topic) bool {
+		for i := range t.Partitions {
+			var first []byte
+			for k, x := range d.nodes {
+				b, err := logBytes(x, wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(i)})
+				switch {
+				case err != nil:
+					d.failed("node %d, %s-%d: %v", x.name, t.Name, i, err)
+				case k == 0:
+					first = b
+				case !bytes.Equal(b, first):
+					d.failed("node %d has other bytes than node %d in %s-%d", x.name, d.nodes[0].name, t.Name, i)
+				}
+			}
+		}
+		return true
+	})
+}
+
+// caughtUp returns what has not been read, or "".
+func (d *dataSimulation) caughtUp() (why string) {
+	t := d.nodes[0].image().Topic(simTopicName)
+	d.readers.Lock()
+	defer d.readers.Unlock()
+	for p, next := range d.readers.next {
+		end := int64(d.nodes[0].node().partitions.Partition(wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(p)}).HighWatermark())
+		if next != end || d.readers.committed[p] != end {
+			return fmt.Sprintf("partition %d ends at %d, read is up to %d, the group has committed %d", p, end, next, d.readers.committed[p])
+		}
+	}
+	return ""
+}
+
+// checkGroup compares what the group has read and committed.
+func (d *dataSimulation) checkGroup() {
+	d.writer.Each(func(p int32, sequence, offset int64) {
+		value := d.readers.values[p][offset]
+		if !strings.HasPrefix(value, fmt.Sprintf("%d/%d/", p, sequence)) || !d.readers.read[p][value] {
+			d.failed("value %d of partition %d was acknowledged at %d, where %q was read; by the group: %t", sequence, p, offset, value, d.readers.read[p][value])
+		}
+	})
+	c, err := kgo.NewClient(d.options()...)
+	if err != nil {
+		d.failed("a client: %v", err)
+		return
+	}
+	defer c.Close()
+	ctx, cancel := within(10 * time.Second)
+	defer cancel()
+	offsets, err := kadm.NewClient(c).FetchOffsets(ctx, simGroup)
+	if err != nil {
+		d.failed("fetch the offsets: %v", err)
+		return
+	}
+	for p, committed := range d.readers.committed {
+		o, _ := offsets.Lookup(simTopicName, int32(p))
+		if o.At < committed {
+			d.failed("the group has committed %d of partition %d, and is told %d", committed, p, o.At)
+		}
+	}
+}
+
+// check is the end of a run: all is well.
+func (d *dataSimulation) check() {
+	if !d.becomes(30*time.Second, "all is well after the last fault", d.settled) || !d.becomes(30*time.Second, "all replicas are in sync after the last fault", d.inSync) {
+		return
+	}
+	ctx, cancel := within(60 * time.Second)
+	defer cancel()
+	if err := d.writer.Stop(ctx); err != nil {
+		d.failed("what was sent is not answered a minute after the last fault: %v", err)
+		return
+	}
+	if !d.becomes(10*time.Second, "all replicas have the same when nothing is written any more", d.alike) || !d.becomes(30*time.Second, "all is read", d.caughtUp) {
+		return
+	}
+	v, err := d.writer.Check(ctx)
+	if err != nil {
+		d.failed("read the topic: %v", err)
+		return
+	}
+	if !v.Sound() {
+		d.failed("%s; last error: %v", v, v.LastError)
+	}
+	d.checkReplicas()
+	d.checkGroup()
+	total := 0
+	for _, n := range d.landed {
+		total += n
+	}
+	d.t.Logf("seed %d: %d acknowledged, %d given up, %d commits, faults %v", d.seed, v.Acked, v.Failed, d.readers.commits, d.landed)
+	if v.Acked < 500 || d.readers.commits < 5 || total < 5 {
+		d.failed("%d acknowledged records, %d commits and %d faults: too few for the run to mean anything", v.Acked, d.readers.commits, total)
+	}
+}
+
+// live writes and reads while something happens.
+func (d *dataSimulation) live() {
+	if !d.createTopic() {
+		return
+	}
+	for range d.partitions {
+		d.readers.values, d.readers.read = append(d.readers.values, map[int64]string{}), append(d.readers.read, map[string]bool{})
+	}
+	d.readers.next, d.readers.committed = make([]int64, d.partitions), make([]int64, d.partitions)
+	var err error
+	d.writer, err = acked.Start(acked.Options{Seeds: d.seedBrokers(), Topic: simTopicName, Partitions: d.partitions, Rate: 40, Size: 40, Client: d.options()})
+	if err != nil {
+		d.failed("a writer: %v", err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var reading sync.WaitGroup
+	for _, consumer := range []struct {
+		opts []kgo.Opt
+		run  func(context.Context, *kgo.Client)
+	}{
+		{[]kgo.Opt{kgo.ConsumeTopics(simTopicName)}, d.read},
+		{[]kgo.Opt{kgo.ConsumeTopics(simTopicName), kgo.ConsumerGroup(simGroup), kgo.DisableAutoCommit()}, d.consume},
+	} {
+		c, err := kgo.NewClient(d.options(append(consumer.opts, kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(500*time.Millisecond))...)...)
+		if err != nil {
+			d.failed("a consumer: %v", err)
+			continue
+		}
+		reading.Go(func() {
+			defer c.Close()
+			consumer.run(ctx, c)
+		})
+	}
+	d.pause(2 * time.Second)
+	d.trouble()
+	d.check()
+	cancel()
+	reading.Wait()
+	_ = d.writer.Stop(ctx) // if it has not been stopped
+}
+
+// simulateData is one run.
+func simulateData(t *testing.T, root string, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 1))
+	d := &dataSimulation{
+		simulation: &simulation{
+			t: t, seed: seed, random: random, net: newSimNet(rand.New(rand.NewPCG(seed, 2))), root: root, faults: map[string]int{},
+			hashes: map[wire.Index]metadata.Hash{}, terms: map[wire.Term]wire.UUID{},
+		},
+		replicated: seed%2 == 1, partitions: 2 + random.IntN(3), landed: map[string]int{},
+	}
+	d.net.latency, d.net.loss = d.between(200*time.Microsecond, 10*time.Millisecond), random.Float64()*0.05
+	slow := d.between(time.Millisecond, 50*time.Millisecond)
+	for i := range 3 {
+		x := d.newNode(i + 1)
+		x.disk = newSimDisk(d.net, slow)
+		d.nodes = append(d.nodes, x)
+	}
+	d.nodes[0].start(true, false)
+	d.wait(10*time.Second, "the founder serves", d.nodes[0].ready)
+	for _, x := range d.nodes[1:] {
+		x.start(false, true)
+	}
+	if d.becomes(time.Minute, "all nodes join", d.settled) {
+		d.live()
+	}
+	for _, x := range d.nodes {
+		x.dies()
+	}
+	d.mu.Lock()
+	logs := d.log.String()
+	d.mu.Unlock()
+	for _, x := range d.nodes {
+		x.kill()
+	}
+	d.pause(time.Minute) // memberlist does not wait for its own goroutines
+	if len(d.faulty) > 0 {
+		t.Errorf("seed %d: broken: %s\nfaults:\n%s\n%s", seed, strings.Join(d.faulty, "\n"), strings.Join(d.history, "\n"), lastLines(logs, 400))
+	}
+}
+
+// SIM_DATA_SEEDS says how many seeds are run, from SIM_FIRST on.
+func TestSimulatedClusters(t *testing.T) {
+	number := func(name string, otherwise int) int {
+		if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+			return n
+		}
+		return otherwise
+	}
+	root, err := os.MkdirTemp("/dev/shm", "kraftgo-sim-")
+	if err != nil {
+		root = t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	first := number("SIM_FIRST", 0)
+	for seed := first; seed < first+number("SIM_DATA_SEEDS", 20); seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { simulateData(t, root, uint64(seed)) })
+		})
+	}
+}
+
+// batchesEnd returns the offset past whole batches.
+func batchesEnd(b []byte) (end wire.Offset, err error) {
+	for len(b) > 0 {
+		h, rest, err := batch.Next(b)
+		if err != nil {
+			return 0, err
+		}
+		end, b = h.NextOffset(), rest
+	}
+	return end, nil
+}
