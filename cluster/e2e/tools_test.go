@@ -216,6 +216,44 @@ func TestClientToolsMovePartitions(t *testing.T) {
 	k.run("", "TopicCommand", b("--describe", "--topic", "t"), []string{`Partition: 0\s+Leader: 3`})
 }
 
+// Kafka's own tool moves partitions at a rate, changes it meanwhile, and takes it away at the end.
+func TestClientToolsMovePartitionsAtARate(t *testing.T) {
+	installed(t, "tools", "java", "bash")
+	f := form(t, 3)
+	server := f.nodes[1].client
+	k := kafkaTools(t, server)
+	const move, config = "reassign.ReassignPartitionsCommand", "kafka.admin.ConfigCommand"
+	b := func(args ...string) []string { return append([]string{"--bootstrap-server", server}, args...) }
+	k.run("", "TopicCommand", b("--create", "--topic", "t", "--replica-assignment", "1:2,2:1"), nil)
+	k.run("", "ProducerPerformance", []string{"--topic", "t", "--num-records", "6000", "--record-size", "1000", "--throughput", "-1", "--bootstrap-server", server}, []string{`(?m)^6000 records sent`})
+	file := filepath.Join(t.TempDir(), "moves.json")
+	if err := os.WriteFile(file, []byte(`{"version":1,"partitions":[{"topic":"t","partition":0,"replicas":[3,2]},{"topic":"t","partition":1,"replicas":[2,1]}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// So slow that the move is under way until the rate is raised.
+	k.run("", move, b("--execute", "--reassignment-json-file", file, "--throttle", "1000"), []string{"The inter-broker throttle limit was set to 1000 B/s", "Successfully started"})
+	k.run("", config, b("--describe", "--entity-type", "topics", "--entity-name", "t"), []string{`leader.replication.throttled.replicas=0:1,0:2,1:1,1:2`, `follower.replication.throttled.replicas=0:3`})
+	k.run("", config, b("--describe", "--entity-type", "brokers", "--entity-name", "3"), []string{`leader.replication.throttled.rate=1000`, `follower.replication.throttled.rate=1000`})
+	k.run("", move, b("--verify", "--reassignment-json-file", file), []string{"t-0 is still in progress"})
+	k.run("", move, b("--execute", "--additional", "--reassignment-json-file", file, "--throttle", "100000000"), []string{"The inter-broker throttle limit was set to 100000000 B/s"})
+	text := ""
+	f.until("the tool finds that all is done", func() bool {
+		var err error
+		text, err = k.try("", move, b("--verify", "--reassignment-json-file", file)...)
+		return err == nil && strings.Contains(text, "t-0 is completed")
+	})
+	for _, w := range []string{"Clearing broker-level throttles on brokers 1,2,3", "Clearing topic-level throttles on topic t"} {
+		if !strings.Contains(text, w) {
+			t.Errorf("no %q in\n%s", w, text)
+		}
+	}
+	for _, entity := range [][]string{{"topics", "t"}, {"brokers", "1"}, {"brokers", "3"}} {
+		if text := k.run("", config, b("--describe", "--entity-type", entity[0], "--entity-name", entity[1]), nil); strings.Contains(text, "throttled") {
+			t.Errorf("left behind: %s", text)
+		}
+	}
+}
+
 // versionRanges reads what BrokerApiVersionsCommand prints.
 func versionRanges(t *testing.T, text string) map[int]versionRange {
 	t.Helper()
