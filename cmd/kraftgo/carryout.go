@@ -13,7 +13,8 @@ import (
 func watchFlags(own ...cli.Flag) []cli.Flag {
 	return append(own,
 		&cli.BoolFlag{Name: "watch", Usage: "go on to the end, and tell how far it is; stopped, what is under way goes on"},
-		&cli.IntFlag{Name: "at-a-time", Value: 2, Usage: "with --watch, move so many `PARTITIONS` at a time"})
+		&cli.IntFlag{Name: "at-a-time", Value: 2, Usage: "with --watch, move so many `PARTITIONS` at a time"},
+		throttleFlag())
 }
 
 const (
@@ -35,6 +36,10 @@ func (s *session) carryOut(c *cli.Context, list []movesLine) error {
 		fmt.Fprintln(c.App.ErrWriter, "nothing is to be moved")
 		return nil
 	}
+	return s.throttled(c, list, func() error { return s.carryOutNow(c, list) })
+}
+
+func (s *session) carryOutNow(c *cli.Context, list []movesLine) error {
 	if !c.Bool("watch") {
 		refusal, err := s.begin(list)
 		if err := cmp.Or(err, refusal); err != nil {

@@ -38,7 +38,7 @@ func reassignCommand() *cli.Command {
 			},
 			{
 				Name: "apply", Usage: "carry out a plan", UsageText: "kraftgo reassign apply FILE [flags]",
-				Description: example("  kraftgo reassign apply plan.json --watch") +
+				Description: example("  kraftgo reassign apply plan.json --watch --throttle 20MB") +
 					"\n\nFILE is '-' for standard input. Without --watch everything is begun at once, and 'reassign status' tells how far it is.",
 				Flags:  connectionFlags(watchFlags()...),
 				Action: reassignApply,
@@ -54,6 +54,13 @@ func reassignCommand() *cli.Command {
 				Description: example("  kraftgo reassign cancel orders\n  kraftgo reassign cancel --all"),
 				Flags:       connectionFlags(&cli.BoolFlag{Name: "all", Usage: "everything that is under way"}),
 				Action:      reassignCancel,
+			},
+			{
+				Name: "unthrottle", Usage: "copy as fast as can be again", UsageText: "kraftgo reassign unthrottle [flags]",
+				Description: example("  kraftgo reassign unthrottle") +
+					"\n\nTakes away what --throttle, or Kafka's kafka-reassign-partitions, has set on topics and on brokers that run. Moves that are under\nway go on.",
+				Flags:  connectionFlags(),
+				Action: reassignUnthrottle,
 			},
 		},
 	}

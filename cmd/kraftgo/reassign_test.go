@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // moved waits until nothing is being moved.
@@ -118,6 +121,66 @@ func write(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// A plan is carried out at a rate, which is taken away at the end, or by a command; what is throttled is told in Kafka's form.
+func TestReassignAtARate(t *testing.T) {
+	one := broker(t, nil)
+	one.Join(nil)
+	one.Join(nil)
+	must(t, "", "topic", "create", "t", "--partitions", "1", "--replicas", "1")
+	known(t, "t")
+	must(t, strings.Repeat("some text\n", 500_000), "produce", "t", "--compression", "none")
+	first := holders(t, "t")[0]
+	second, third := first%3+1, (first+1)%3+1
+	to := func(id int32) string {
+		return write(t, fmt.Sprintf(`{"version":1,"partitions":[{"topic":"t","partition":0,"replicas":[%d]}]}`, id))
+	}
+	configs := func() string {
+		return must(t, "", "topic", "describe", "t", "--format", "json")
+	}
+	fails(t, 1, "--throttle", "reassign", "apply", to(second), "--throttle", "slowly")
+
+	_, said, code := command("", "reassign", "apply", to(second), "--throttle", "1")
+	if code != 0 || !strings.Contains(said, "at most 1 B/s are copied") || !strings.Contains(said, "'kraftgo reassign unthrottle'") {
+		t.Fatalf("exit %d: %s", code, said)
+	}
+	if now := configs(); !strings.Contains(now, fmt.Sprintf(`"0:%d"`, first)) || !strings.Contains(now, fmt.Sprintf(`"0:%d"`, second)) {
+		t.Errorf("%s", now)
+	}
+	if lines := parse[[]statusLine](t, must(t, "", "reassign", "status", "--format", "json")); len(lines) != 1 || lines[0].Copied > lines[0].Bytes/2 {
+		t.Errorf("%+v", lines)
+	}
+	if got := must(t, "", "reassign", "unthrottle"); got != "took the throttle from 3 brokers and 1 topics\n" {
+		t.Errorf("%q", got)
+	}
+	moved(t)
+
+	_, said, code = command("", "reassign", "apply", to(third), "--watch", "--throttle", "100MB")
+	if code != 0 || !strings.Contains(said, "1 of 1 partitions moved") || strings.Contains(said, "stays") {
+		t.Fatalf("exit %d: %s", code, said)
+	}
+	if now := configs(); strings.Contains(now, "throttled") {
+		t.Errorf("left behind: %s", now)
+	}
+	if got := holders(t, "t"); !slices.Equal(got, []int32{third}) {
+		t.Errorf("%v", got)
+	}
+	if got := must(t, "", "reassign", "unthrottle"); got != "took the throttle from 3 brokers and 0 topics\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// What Kafka's tool would throttle: the replicas that a partition has, and those that it gets, also when it is being moved already.
+func TestNewThrottle(t *testing.T) {
+	at := func(p int32) place { return place{"t", p} }
+	partitions := map[place]kmsg.MetadataResponseTopicPartition{at(0): {Replicas: []int32{2, 1}}, at(1): {Replicas: []int32{1, 2}}, at(10): {Replicas: []int32{1, 3, 4}}}
+	under := map[place]copying{at(10): {Replicas: []int32{1, 3, 4}, Adding: []int32{3, 4}}}
+	got := newThrottle([]movesLine{{"t", 10, []int32{4, 5}}, {"t", 0, []int32{3, 2}}, {"t", 1, []int32{2, 1}}}, partitions, under)
+	topic := got.topics["t"]
+	if strings.Join(topic.leaders, ",") != "0:1,0:2,10:1" || strings.Join(topic.followers, ",") != "0:3,10:4,10:5" || !slices.Equal(got.brokers, []int32{1, 2, 3, 4, 5}) {
+		t.Errorf("%+v %+v", got, topic)
+	}
 }
 
 // What waits for a broker that is away can be seen and taken back.
