@@ -16,7 +16,7 @@ import (
 type node struct {
 	id             int32
 	client, gossip string
-	dir            string
+	dir, log       string
 	cmd            *exec.Cmd
 }
 
@@ -25,7 +25,7 @@ var nodeReady = regexp.MustCompile(`broker=(\d+) client=(\S+) internal=\S+ gossi
 // run starts the node's process and waits until it serves.
 func (n *node) run(binary string, args ...string) error {
 	n.cmd = exec.Command(binary, append(args, "--data", n.dir, "--admin", "127.0.0.1:0", "--log-level", "warn")...)
-	log, err := os.OpenFile(n.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (n *node) run(binary string, args ...string) error {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	m := nodeReady.FindStringSubmatch(line)
 	if err != nil || m == nil {
-		return errors.Join(fmt.Errorf("kraftgo is not ready: %q, see %s.log", line, n.dir), err, n.cmd.Process.Kill())
+		return errors.Join(fmt.Errorf("kraftgo is not ready: %q, see %s", line, n.log), err, n.cmd.Process.Kill())
 	}
 	id, err := strconv.ParseInt(m[1], 10, 32)
 	n.id, n.client, n.gossip = int32(id), m[2], m[3]
@@ -53,10 +53,18 @@ func (n *node) end(s syscall.Signal) error {
 	return errors.Join(n.cmd.Process.Signal(s), ignoreExit(n.cmd.Wait()))
 }
 
-// startNodes starts a cluster of so many nodes below dir.
-func startNodes(binary, dir string, count int) (nodes []*node, err error) {
+// numbered returns as many directories.
+func numbered(dir string, count int) (out []string) {
 	for i := range count {
-		n := &node{dir: fmt.Sprintf("%s%d", dir, i+1)}
+		out = append(out, fmt.Sprintf("%s%d", dir, i+1))
+	}
+	return out
+}
+
+// startNodes starts a cluster with a node for each data directory. Their logs are files beside logs.
+func startNodes(binary, logs string, dirs []string) (nodes []*node, err error) {
+	for i, dir := range dirs {
+		n := &node{dir: dir, log: fmt.Sprintf("%s%d.log", logs, i+1)}
 		args := []string{"init"}
 		if i > 0 {
 			args = []string{"join", "--seed", nodes[0].gossip}
@@ -79,7 +87,7 @@ func stopNodes(nodes []*node) error {
 
 // startKraftgoCluster starts a cluster as one thing to measure.
 func startKraftgoCluster(binary, dir string, count int) (*broker, error) {
-	nodes, err := startNodes(binary, dir, count)
+	nodes, err := startNodes(binary, dir, numbered(dir, count))
 	if err != nil {
 		return nil, err
 	}

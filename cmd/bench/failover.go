@@ -23,14 +23,16 @@ type ending struct {
 	name       string
 	signal     syscall.Signal
 	controller bool
+	hangs      bool // its disk hangs, in place of a signal; needs root, and kraftgo alone is asked
 }
 
 var endings = []ending{
-	{"kill -9 of a broker", syscall.SIGKILL, false},
-	{"kill -9 of the controller", syscall.SIGKILL, true},
-	{"SIGTERM of a broker", syscall.SIGTERM, false},
-	{"SIGTERM of the controller", syscall.SIGTERM, true},
-	{"SIGSTOP of a broker", syscall.SIGSTOP, false},
+	{name: "kill -9 of a broker", signal: syscall.SIGKILL},
+	{name: "kill -9 of the controller", signal: syscall.SIGKILL, controller: true},
+	{name: "SIGTERM of a broker", signal: syscall.SIGTERM},
+	{name: "SIGTERM of the controller", signal: syscall.SIGTERM, controller: true},
+	{name: "SIGSTOP of a broker", signal: syscall.SIGSTOP},
+	{name: "hung disk of a broker", hangs: true},
 }
 
 // failover is one run of it.
@@ -38,7 +40,7 @@ type failover struct {
 	partitions, rate int
 	binary, script   string
 	dir              string
-	runs             int
+	runs, peerRuns   int
 }
 
 func failoverCommand(args []string) error {
@@ -49,6 +51,7 @@ func failoverCommand(args []string) error {
 	flags.IntVar(&f.partitions, "partitions", 60, "of the topic that is written to, with three replicas")
 	flags.IntVar(&f.rate, "rate", 100, "records a second to each partition")
 	flags.IntVar(&f.runs, "runs", 20, "how often each broker is ended in each way")
+	flags.IntVar(&f.peerRuns, "peer-runs", -1, "how often those of Apache Kafka, which take three times as long; -1: as often")
 	only := flags.String("only", "", "the ways whose name begins so")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -69,6 +72,9 @@ func failoverCommand(args []string) error {
 			continue
 		}
 		for _, name := range brokers {
+			if e.hangs && name != "kraftgo" {
+				continue
+			}
 			if err := f.repeat(name, e); err != nil {
 				return fmt.Errorf("%s, %s: %w", name, e.name, err)
 			}
@@ -80,8 +86,11 @@ func failoverCommand(args []string) error {
 // repeat ends a broker of a fresh cluster, as often as was asked for, and prints a row.
 func (f *failover) repeat(name string, e ending) error {
 	var gaps []time.Duration
-	lost, acknowledged := 0, 0
-	for i := range f.runs {
+	lost, acknowledged, runs := 0, 0, f.runs
+	if name == "kafka" && f.peerRuns >= 0 {
+		runs = f.peerRuns
+	}
+	for i := range runs {
 		gap, v, err := f.once(fmt.Sprintf("%s/%s-%d-%s", f.dir, name, i, strings.ReplaceAll(e.name, " ", "-")), name, e)
 		if err != nil {
 			return err
@@ -95,17 +104,18 @@ func (f *failover) repeat(name string, e ending) error {
 	}
 	slices.Sort(gaps)
 	round := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
-	fmt.Printf("| %s | %s | %d | %s | %s | %d | of %d acknowledged |\n", e.name, name, f.runs, round(gaps[len(gaps)/2]), round(gaps[len(gaps)-1]), lost, acknowledged)
+	fmt.Printf("| %s | %s | %d | %s | %s | %d | of %d acknowledged |\n", e.name, name, runs, round(gaps[len(gaps)/2]), round(gaps[len(gaps)-1]), lost, acknowledged)
 	return nil
 }
 
 // once ends one broker of a fresh cluster.
 func (f *failover) once(dir, name string, e ending) (gap time.Duration, v acked.Verdict, err error) {
-	b, end, err := f.start(dir, name)
+	b, end, err := f.start(dir, name, e)
 	if err != nil {
 		return 0, v, err
 	}
-	defer func() { err = errors.Join(err, b.stop()) }()
+	undo := func() error { return nil }
+	defer func() { err = errors.Join(err, undo(), b.stop()) }()
 	seeds := strings.Split(b.addr, ",")
 	c, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.MetadataMinAge(acked.RetryPause))
 	if err != nil {
@@ -131,7 +141,7 @@ func (f *failover) once(dir, name string, e ending) (gap time.Duration, v acked.
 		victim = victim%3 + 1
 	}
 	before := time.Now()
-	if err := end(victim, e.signal); err != nil {
+	if undo, err = end(victim); err != nil {
 		return 0, v, err
 	}
 	for deadline := before.Add(90 * time.Second); w.Silent(before.Add(time.Second)) > 0; pause(50 * time.Millisecond) {
@@ -141,11 +151,10 @@ func (f *failover) once(dir, name string, e ending) (gap time.Duration, v acked.
 	}
 	pause(2 * time.Second)
 	gap, _, _ = w.Gap(before, time.Now())
-	if e.signal == syscall.SIGSTOP {
-		if err := end(victim, syscall.SIGCONT); err != nil {
-			return 0, v, err
-		}
+	if err := undo(); err != nil {
+		return 0, v, err
 	}
+	undo = func() error { return nil }
 	if err := w.Stop(ctx); err != nil {
 		return 0, v, err
 	}
@@ -167,18 +176,44 @@ func leads(ctx context.Context, c *kgo.Client) (int32, error) {
 	return a.Topics[0].Partitions[0].LeaderID, nil
 }
 
+// ender ends a broker by its id, in the way that is measured, and returns how that is taken back, as far as it can be.
+type ender func(id int32) (undo func() error, err error)
+
+// signals makes an ender of what sends a signal.
+func (e ending) signals(send func(id int32, s syscall.Signal) error) ender {
+	return func(id int32) (func() error, error) {
+		undo := func() error {
+			if e.signal != syscall.SIGSTOP {
+				return nil
+			}
+			return send(id, syscall.SIGCONT)
+		}
+		return undo, send(id, e.signal)
+	}
+}
+
 // start starts three brokers, whose ids are 1 to 3, and returns how one of them is ended.
-func (f *failover) start(dir, name string) (*broker, func(id int32, s syscall.Signal) error, error) {
+func (f *failover) start(dir, name string, e ending) (*broker, ender, error) {
 	if name == "kafka" {
 		b, err := startKafka(f.script, f.dir, 3, -1)
 		if err != nil {
 			return nil, nil, err
 		}
-		return b, func(id int32, s syscall.Signal) error { return syscall.Kill(b.pids[id-1], s) }, nil
+		return b, e.signals(func(id int32, s syscall.Signal) error { return syscall.Kill(b.pids[id-1], s) }), nil
 	}
-	nodes, err := startNodes(f.binary, dir, 3)
+	dirs, disks := numbered(dir, 3), []*disk(nil)
+	if e.hangs {
+		for i, d := range dirs {
+			made, err := makeDisk(d)
+			if err != nil {
+				return nil, nil, errors.Join(err, removeDisks(disks))
+			}
+			disks, dirs[i] = append(disks, made), made.mount+"/data"
+		}
+	}
+	nodes, err := startNodes(f.binary, dir, dirs)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, removeDisks(disks))
 	}
 	b := &broker{name: name, stop: func() error {
 		var faults []error
@@ -186,12 +221,15 @@ func (f *failover) start(dir, name string) (*broker, func(id int32, s syscall.Si
 			_ = n.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 			faults = append(faults, ignoreExit(n.cmd.Wait()))
 		}
-		return errors.Join(faults...)
+		return errors.Join(append(faults, removeDisks(disks))...)
 	}}
 	var addresses []string
 	for _, n := range nodes {
 		addresses = append(addresses, n.client)
 	}
 	b.addr = strings.Join(addresses, ",")
-	return b, func(id int32, s syscall.Signal) error { return nodes[id-1].cmd.Process.Signal(s) }, nil
+	if e.hangs {
+		return b, func(id int32) (func() error, error) { return disks[id-1].thaw, disks[id-1].freeze() }, nil
+	}
+	return b, e.signals(func(id int32, s syscall.Signal) error { return nodes[id-1].cmd.Process.Signal(s) }), nil
 }
