@@ -90,6 +90,9 @@ func (f *failover) repeat(name string, e ending) error {
 	if name == "kafka" && f.peerRuns >= 0 {
 		runs = f.peerRuns
 	}
+	if runs == 0 {
+		return nil
+	}
 	for i := range runs {
 		gap, v, err := f.once(fmt.Sprintf("%s/%s-%d-%s", f.dir, name, i, strings.ReplaceAll(e.name, " ", "-")), name, e)
 		if err != nil {
