@@ -83,7 +83,7 @@ func (c *changes) begin(m *replica.Manager) error {
 	var all []replica.Assignment
 	image.Topics(func(t *metadata.Topic) bool {
 		for i := range t.Partitions {
-			all = c.assignment(all, t, wire.Partition(i))
+			all = c.assignment(all, image, t, wire.Partition(i))
 		}
 		return true
 	})
@@ -92,7 +92,10 @@ func (c *changes) begin(m *replica.Manager) error {
 
 // throttle puts the rates of throttled replicas in force.
 func (c *changes) throttle(m *replica.Manager, image *metadata.Image) {
-	m.SetRates(c.node.settings.Int(image, "leader.replication.throttled.rate"), c.node.settings.Int(image, "follower.replication.throttled.rate"))
+	rate := func(name string) int64 { return c.node.settings.Int(image, name) }
+	m.SetRates(replica.Rates{
+		Sending: rate("leader.replication.throttled.rate"), Fetching: rate("follower.replication.throttled.rate"), Rebuilding: rate("cluster.replica.rebuild.rate"),
+	})
 }
 
 func (c *changes) settings(image *metadata.Image) func(string) replica.TopicSettings {
@@ -100,7 +103,7 @@ func (c *changes) settings(image *metadata.Image) func(string) replica.TopicSett
 }
 
 // assignment appends the partition to list if this broker holds a replica of it.
-func (c *changes) assignment(list []replica.Assignment, t *metadata.Topic, i wire.Partition) []replica.Assignment {
+func (c *changes) assignment(list []replica.Assignment, image *metadata.Image, t *metadata.Topic, i wire.Partition) []replica.Assignment {
 	p := &t.Partitions[i]
 	self := c.node.identity.Broker
 	if !slices.Contains(p.Replicas, self) {
@@ -110,6 +113,7 @@ func (c *changes) assignment(list []replica.Assignment, t *metadata.Topic, i wir
 		Replica: disk.Replica{TopicID: t.ID, Topic: t.Name, Partition: i}, Leader: p.Leader,
 		Assignment: replication.Assignment{Epoch: p.LeaderEpoch, PartitionEpoch: p.Epoch, Replicas: p.Replicas, InSync: p.ISR},
 		Lost:       len(p.Replicas) > 1 && slices.Contains(p.LastKnownELR, self),
+		Rebuilt:    slices.Contains(p.Adding, self) && control.Replaces(image, p),
 	})
 }
 
@@ -132,13 +136,13 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 		switch r := r.(type) {
 		case *metadata.PartitionRecord:
 			if t := image.TopicByID(r.Topic); t != nil {
-				list = c.assignment(list, t, r.Partition)
+				list = c.assignment(list, image, t, r.Partition)
 			}
 		case *metadata.PartitionChange:
 			c.acquit(r)
 			c.countElection(r)
 			if t := image.TopicByID(r.Topic); t != nil {
-				list = c.assignment(list, t, r.Partition)
+				list = c.assignment(list, image, t, r.Partition)
 				c.movedAway(m, t, r.Partition)
 			}
 		case *metadata.RegisterBroker, *metadata.BrokerState, *metadata.UnregisterBroker:
@@ -198,7 +202,7 @@ func (c *changes) openLater() {
 		c.last.Topics(func(t *metadata.Topic) bool {
 			for i := range t.Partitions {
 				if c.manager().Partition(wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(i)}) == nil {
-					missing = c.assignment(missing, t, wire.Partition(i))
+					missing = c.assignment(missing, c.last, t, wire.Partition(i))
 				}
 			}
 			return true

@@ -179,6 +179,40 @@ func TestThrottledReplicasAreCopiedAtTheRate(t *testing.T) {
 	}
 }
 
+// A replica that takes the place of one on a lost broker is copied no faster than its budget allows.
+func TestRebuiltReplicasAreCopiedAtTheRate(t *testing.T) {
+	const batch = 40_000
+	const total = 200 * batch
+	const rate = 200_000
+	h := newThrottleTest(t, total/batch, batch)
+	set := func(name string, value int) {
+		t.Helper()
+		text := strconv.Itoa(value)
+		if answers, err := h.admin.AlterBrokerConfigs(t.Context(), []kadm.AlterConfig{{Name: name, Value: &text}}); err != nil || answers[0].Err != nil {
+			t.Fatal(err, answers)
+		}
+	}
+	set("cluster.replica.rebuild.rate", rate)
+	set("cluster.replica.rebuild.ms", 1)
+	begin := time.Now()
+	h.nodes[1].Stop()
+	for copied := int64(0); copied < 3*rate; {
+		copied = h.copied()
+		passed := time.Since(begin)
+		if most := rate*passed.Seconds() + rate + 2*batch; float64(copied) > most {
+			t.Fatalf("%d bytes copied in %v, of at most %.0f", copied, passed, most)
+		}
+	}
+	if isr := h.inSync(); !slices.Equal(isr, []int32{1}) {
+		t.Fatalf("in sync are %v, with %d bytes copied", isr, h.copied())
+	}
+	set("cluster.replica.rebuild.rate", 1<<30)
+	eventually(t, "the copy ends", func() bool { return len(h.inSync()) == 2 })
+	if n := h.copied(); n < total {
+		t.Errorf("%d bytes copied, of %d", n, total)
+	}
+}
+
 // goroutinesMade counts all that this process ever had.
 func goroutinesMade() uint64 {
 	samples := []metrics.Sample{{Name: "/sched/goroutines-created:goroutines"}}

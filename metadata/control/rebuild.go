@@ -176,6 +176,14 @@ func Rebuild(m *metadata.Image, lost []wire.BrokerID, limit int) []metadata.Reco
 	return byItself(m, list)
 }
 
+// Replaces reports whether a partition is being reassigned off brokers that are all gone or fenced, as [Rebuild] has it.
+func Replaces(m *metadata.Image, p *metadata.PartitionInfo) bool {
+	return len(p.Removing) > 0 && !slices.ContainsFunc(p.Removing, func(id wire.BrokerID) bool {
+		b := m.Broker(id)
+		return b != nil && !b.Fenced
+	})
+}
+
 // byItself plans reassignments that nobody asked for. New replicas go to brokers that may have them; what stays where it is need not
 // be asked about.
 func byItself(m *metadata.Image, list []Reassignment) []metadata.Record {

@@ -39,10 +39,10 @@ type fetcher struct {
 type fetchState struct {
 	partition *Partition
 	asked     Question
-	maxBytes  int32 // that were asked for
-	inSession bool  // the leader knows asked and maxBytes
-	throttled bool  // what the answer brings counts for the throttle
-	caughtUp  bool  // it has all that was acknowledged when the leader last answered: it is not to be held back (Kafka's replica in sync)
+	maxBytes  int32     // that were asked for
+	inSession bool      // the leader knows asked and maxBytes
+	throttle  *Throttle // what the answer brings counts for it; nil: for none
+	caughtUp  bool      // it has all that was acknowledged when the leader last answered: it is not to be held back (Kafka's replica in sync)
 	retryAt   time.Time
 	backoff   time.Duration
 }
@@ -192,7 +192,7 @@ func (f *fetcher) build(now time.Time) (_ *message.FetchRequest, next time.Durat
 	next = time.Hour
 	due := 0
 	topics := map[wire.TopicID]int{}
-	room := room{throttle: f.set.env.fetching}
+	var room room
 	for key, s := range f.states {
 		if wait := s.retryAt.Sub(now); wait > 0 {
 			next = min(next, wait)
@@ -318,8 +318,8 @@ func (f *fetcher) take(now time.Time, key wire.TopicIDPartition, a *message.Fetc
 			answer.First = h.BaseOffset()
 		}
 	}
-	if s.throttled && len(a.Records) > 0 {
-		f.set.env.fetching.Spend(len(a.Records))
+	if s.throttle != nil && len(a.Records) > 0 {
+		s.throttle.Spend(len(a.Records))
 	}
 	kind, err := s.partition.Take(s.asked, answer, a.Records)
 	s.caughtUp = kind == replication.Append && err == nil && a.HighWatermark <= s.partition.log.End()

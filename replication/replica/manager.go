@@ -22,6 +22,9 @@ type Assignment struct {
 	// Lost says that the metadata has the replica among the last that were in sync: if the disk does not know it, its records were
 	// lost, and it is not the truth as long as others may have more.
 	Lost bool
+	// Rebuilt says that nobody asked for this replica: it takes the place of one on a broker that stays away. What it copies has a
+	// budget of its own.
+	Rebuilt bool
 }
 
 // TopicSettings are what a topic's settings mean for its logs and for its requests.
@@ -265,6 +268,7 @@ func (m *Manager) assign(a Assignment, settings func(topic string) TopicSettings
 			return err
 		}
 	}
+	p.rebuilt.Store(a.Rebuilt)
 	if a.Leader == m.env.Broker {
 		m.fetchers.drop(p)
 		p.Lead(a.Assignment)

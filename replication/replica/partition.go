@@ -42,14 +42,14 @@ type Env struct {
 	// Synced has the leader of a partition that is followed here told how far its log is synced.
 	Synced func(*Partition)
 
-	shrinks, expands  *atomic.Int64 // of ISRs
-	sending, fetching *Throttle
+	shrinks, expands              *atomic.Int64 // of ISRs
+	sending, fetching, rebuilding *Throttle
 }
 
 // prepare makes what the partitions of an Env share.
 func (e *Env) prepare() {
 	e.shrinks, e.expands = new(atomic.Int64), new(atomic.Int64)
-	e.sending, e.fetching = newThrottle(e.Now), newThrottle(e.Now)
+	e.sending, e.fetching, e.rebuilding = newThrottle(e.Now), newThrottle(e.Now), newThrottle(e.Now)
 }
 
 // Alone returns an Env for partitions that have no other replicas.
@@ -73,6 +73,7 @@ type Partition struct {
 	env       *Env
 	settings  atomic.Pointer[Settings]
 	suspect   atomic.Bool  // the log is, or was until not long ago
+	rebuilt   atomic.Bool  // it takes the place of a replica on a broker that stays away
 	watermark atomic.Int64 // the high watermark: the leader's, or what the leader last said of it
 
 	// role is held shared while the log is written as leader or follower, and exclusively while that changes, so that

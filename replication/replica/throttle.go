@@ -9,7 +9,7 @@ import (
 )
 
 // Throttle bounds what this broker copies of throttled replicas, all together: as their leader what it sends, or as their follower what it
-// fetches (KIP-73). Only what it holds back counts: what the watermark waits for goes as it comes.
+// fetches (KIP-73); or what it fetches of replicas that take the place of lost ones. Only what it holds back counts: what the watermark waits for goes as it comes.
 //
 // Several connections look at the allowance before either has spent it. What is copied too much thereby is made good afterwards.
 type Throttle struct {
@@ -73,11 +73,15 @@ func (m *Manager) Sending() *Throttle { return m.env.sending }
 // Fetching is the throttle of what this broker fetches as follower.
 func (m *Manager) Fetching() *Throttle { return m.env.fetching }
 
-// SetRates puts the rates of both throttles in force, in bytes a second. A fetch that is held back at a leader learns of it when its wait
-// ends, half a second later at most.
-func (m *Manager) SetRates(sending, fetching int64) {
-	m.env.sending.setRate(sending)
-	if m.env.fetching.setRate(fetching) {
+// Rates are what the throttles let pass, in bytes a second.
+type Rates struct{ Sending, Fetching, Rebuilding int64 }
+
+// SetRates puts the rates of the throttles in force. A fetch that is held back at a leader learns of it when its wait ends, half a second
+// later at most.
+func (m *Manager) SetRates(r Rates) {
+	m.env.sending.setRate(r.Sending)
+	fetching, rebuilding := m.env.fetching.setRate(r.Fetching), m.env.rebuilding.setRate(r.Rebuilding)
+	if fetching || rebuilding {
 		m.fetchers.signal()
 	}
 }
@@ -93,38 +97,49 @@ func (p *Partition) SendingThrottled(follower wire.BrokerID) bool {
 	return p.mu.leader != nil && !p.mu.leader.Awaits(p.env.Now(), follower)
 }
 
-// fetchingThrottled reports whether what is fetched for this follower is throttled.
-func (p *Partition) fetchingThrottled() bool {
+// fetchingThrottle returns what bounds what is fetched for this follower; nil: nothing does.
+func (p *Partition) fetchingThrottle() *Throttle {
 	s := p.Settings()
-	return s.ThrottledFollower != nil && s.ThrottledFollower.Has(p.Name.Partition) && !p.InSync()
+	listed := s.ThrottledFollower != nil && s.ThrottledFollower.Has(p.Name.Partition)
+	switch {
+	case !listed && !p.rebuilt.Load(), p.InSync():
+		return nil
+	case listed: // an operator's word goes before ours
+		return p.env.fetching
+	}
+	return p.env.rebuilding
 }
 
 // heldLeast is how long a partition at least is held back whose share of a request the partitions before it took.
 const heldLeast = 100 * time.Millisecond
 
-// room is how much one request of a fetcher may bring of throttled partitions.
-type room struct {
-	throttle *Throttle
-	asked    bool
-	left     int64
-}
+// room is how much one request of a fetcher may bring of throttled partitions, by throttle.
+type room struct{ left map[*Throttle]int64 }
 
 // of returns how many bytes of a partition to ask for; 0 and for how long, if it is held back.
 func (r *room) of(s *fetchState, most int32) (int32, time.Duration) {
-	s.throttled = s.partition.fetchingThrottled() && !s.caughtUp
-	if !s.throttled {
+	s.throttle = nil
+	if !s.caughtUp {
+		s.throttle = s.partition.fetchingThrottle()
+	}
+	if s.throttle == nil {
 		return most, 0
 	}
-	if !r.asked {
-		r.asked, r.left = true, r.throttle.Allowance()
+	left, asked := r.left[s.throttle]
+	if !asked {
+		if r.left == nil {
+			r.left = map[*Throttle]int64{}
+		}
+		left = s.throttle.Allowance()
+		r.left[s.throttle] = left
 	}
-	if r.left <= 0 {
-		if wait := r.throttle.Wait(); wait > 0 {
+	if left <= 0 {
+		if wait := s.throttle.Wait(); wait > 0 {
 			return 0, wait
 		}
 		return 0, heldLeast
 	}
-	n := int32(min(int64(most), r.left))
-	r.left -= int64(n)
+	n := int32(min(int64(most), left))
+	r.left[s.throttle] = left - int64(n)
 	return n, 0
 }
