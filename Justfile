@@ -41,7 +41,7 @@ sim-metadata SEEDS="2000" FIRST="0":
 
 # whole clusters with real nodes and a real client (franz-go), on networks and disks that fail, in simulated time: SEEDS runs
 sim-nodes SEEDS="1000" FIRST="0":
-    GOGC=400 SIM_DATA_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} go test -tags synctests ./cluster -run SimulatedClusters -v -timeout 60m
+    GOGC=400 SIM_DATA_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} go test -tags synctests ./cluster -count 1 -run SimulatedClusters -v -timeout 60m
 
 # whole clusters in one goroutine, under faults, replayable to the byte: SEEDS runs
 sim SEEDS="5000" FIRST="0":

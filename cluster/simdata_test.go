@@ -176,6 +176,13 @@ func (d *dataSimulation) consume(ctx context.Context, c *kgo.Client) {
 	}
 }
 
+// begun reports whether all clients are at work.
+func (d *dataSimulation) begun() bool {
+	d.readers.Lock()
+	defer d.readers.Unlock()
+	return d.readers.commits > 3 && d.writer.Acked() > 100
+}
+
 // inSync returns why not all replicas are in sync, or "".
 func (d *dataSimulation) inSync() string { return d.differing(false) }
 
@@ -332,8 +339,8 @@ func (d *dataSimulation) check() {
 	for _, n := range d.landed {
 		total += n
 	}
-	d.t.Logf("seed %d: %d acknowledged, %d given up, %d commits, faults %v", d.seed, v.Acked, v.Failed, d.readers.commits, d.landed)
-	if v.Acked < 500 || d.readers.commits < 5 || total < 5 {
+	d.t.Logf("seed %d: %d acknowledged, %d given up (%v), %d commits, faults %v", d.seed, v.Acked, v.Failed, v.LastError, d.readers.commits, d.landed)
+	if v.Acked < 500 || d.readers.commits < 10 || total < 5 {
 		d.failed("%d acknowledged records, %d commits and %d faults: too few for the run to mean anything", v.Acked, d.readers.commits, total)
 	}
 }
@@ -372,9 +379,10 @@ func (d *dataSimulation) live() {
 			consumer.run(ctx, c)
 		})
 	}
-	d.pause(2 * time.Second)
-	d.trouble()
-	d.check()
+	if d.wait(20*time.Second, "the group commits", d.begun) {
+		d.trouble()
+		d.check()
+	}
 	cancel()
 	reading.Wait()
 	_ = d.writer.Stop(ctx) // if it has not been stopped

@@ -43,6 +43,7 @@ func (d *simDisk) begin(x *simNode, n *Node) []func() error {
 	d.ended = ended
 	files, offsets := d.files, d.offsets
 	d.mu.Unlock()
+	n.config.Settings["group.initial.rebalance.delay.ms"] = "0"
 	n.world.offsets = func() (*kv.Store, error) { return kv.OpenFS("/offsets", offsets) }
 	n.world.logs = func(o *disk.Options) {
 		makeDurably(files, o.Dir)

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
@@ -195,7 +194,7 @@ func (n *simNet) reset(one, other string) {
 	}
 	n.mu.Unlock()
 	for _, s := range gone {
-		s.end(syscall.ECONNRESET)
+		s.end(errSimReset)
 	}
 }
 

@@ -127,7 +127,7 @@ func (n *simNet) vanish(host string) {
 		_ = l.Close()
 	}
 	for _, s := range gone {
-		s.end(syscall.ECONNRESET)
+		s.end(errSimReset)
 	}
 }
 
@@ -253,6 +253,12 @@ type simChunk struct {
 
 const simWindow = 4 << 20
 
+// As the net package has it: clients look at the kind of an error to tell whether to try again.
+var (
+	errSimReset = &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+	errSimPipe  = &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
+)
+
 func newSimStream(n *simNet, from, to string) *simStream {
 	s := &simStream{net: n, from: from, to: to}
 	s.cond = sync.NewCond(&s.mu)
@@ -333,7 +339,7 @@ func (s *simStream) put(p []byte) (int, error) {
 		case s.broken != nil:
 			return 0, s.broken
 		case s.deaf && !s.net.isCut(s.to, s.from):
-			return 0, syscall.EPIPE
+			return 0, errSimPipe
 		case s.size < simWindow:
 			if at.Before(s.last) {
 				at = s.last
