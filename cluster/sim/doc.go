@@ -12,7 +12,7 @@
 //	replicas.go    what a broker does to its replicas as the metadata changes
 //	follow.go      fetches, reports of what is synced, wishes for ISRs
 //	client.go      producers and consumers
-//	faults.go      what goes wrong; damage.go: with disks
+//	faults.go      what goes wrong; damage.go: with disks; operate.go: what operators do meanwhile
 //	check.go       the rules, after every event
 //	end.go         the end, when all is well again: that in the end nothing is lost, and everybody is in sync and has the same bytes
 //

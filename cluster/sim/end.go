@@ -62,7 +62,7 @@ func (p *part) checkEnd() {
 		return
 	}
 	info := &t.Partitions[p.id.Partition]
-	if info.Leader == wire.NoBroker || len(info.ISR) != len(info.Replicas) {
+	if info.Leader == wire.NoBroker || len(info.ISR) != len(info.Replicas) || info.Reassigning() {
 		w.fail("not healed: %s has leader %d, replicas %v, in sync %v, eligible %v, last known %v", p.name, info.Leader, info.Replicas, info.ISR, info.ELR, info.LastKnownELR)
 		return
 	}

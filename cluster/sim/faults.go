@@ -124,8 +124,15 @@ var menu = []fault{
 	{"recreate", recreate},
 }
 
+// operations come to the faults of one run in four: the others have the more of the faults.
+var operations = []fault{
+	{"stop", stop},
+	{"reassign", reassign},
+}
+
 // drawMenu chooses the faults of a run: all, or few of them often.
-func (w *world) drawMenu() (names []string) {
+func (w *world) drawMenu(seed uint64) (out []fault) {
+	var names []string
 	for _, f := range menu {
 		names = append(names, f.name)
 	}
@@ -134,7 +141,13 @@ func (w *world) drawMenu() (names []string) {
 		names = names[:1+w.random.IntN(3)]
 		slices.Sort(names)
 	}
-	return names
+	for _, name := range names {
+		out = append(out, menu[slices.IndexFunc(menu, func(f fault) bool { return f.name == name })])
+	}
+	if seed%4 == 3 {
+		out = append(out, operations...)
+	}
+	return out
 }
 
 // trouble makes something go wrong, over and over.
@@ -142,10 +155,9 @@ func (w *world) trouble() {
 	if w.calm {
 		return
 	}
-	name := w.options.menu[w.random.IntN(len(w.options.menu))]
-	i := slices.IndexFunc(menu, func(f fault) bool { return f.name == name })
-	if menu[i].do(w) {
-		w.result.Faults[name]++
+	f := w.options.menu[w.random.IntN(len(w.options.menu))]
+	if f.do(w) {
+		w.result.Faults[f.name]++
 	}
 	w.after(w.about(w.options.pause), w.trouble)
 }

@@ -133,11 +133,19 @@ func (p *process) apply(c committed) {
 			p.assign(c.image.TopicByID(r.Topic), r.Partition)
 		case *metadata.PartitionChange:
 			p.acquit(r)
-			p.assign(c.image.TopicByID(r.Topic), r.Partition)
+			t := c.image.TopicByID(r.Topic)
+			p.assign(t, r.Partition)
+			if h := p.held[logKey{Topic: r.Topic, Partition: r.Partition}]; h != nil && !slices.Contains(t.Partitions[r.Partition].Replicas, p.broker.id) {
+				p.remove(h)
+			}
 		case *metadata.RegisterBroker, *metadata.BrokerState:
 			brokers = true
 		case *metadata.RemoveTopic:
-			p.remove(r.Topic)
+			for _, h := range p.ordered() {
+				if h.part.id.Topic == r.Topic {
+					p.remove(h)
+				}
+			}
 		}
 	}
 	if brokers {
@@ -246,14 +254,10 @@ func (p *process) open(r disk.Replica) *held {
 	return h
 }
 
-// remove removes the replicas of a topic that was deleted.
-func (p *process) remove(topic wire.TopicID) {
-	for _, h := range p.ordered() {
-		if h.part.id.Topic == topic {
-			delete(p.held, h.part.id)
-			h.partition.Retire(wire.ErrUnknownTopicOrPartition)
-			h.unpark()
-			_ = p.disk.Delete(h.part.id) // an error has taken the disk offline
-		}
-	}
+// remove removes a replica that was deleted or moved away.
+func (p *process) remove(h *held) {
+	delete(p.held, h.part.id)
+	h.partition.Retire(wire.ErrUnknownTopicOrPartition)
+	h.unpark()
+	_ = p.disk.Delete(h.part.id) // an error has taken the disk offline
 }

@@ -76,7 +76,7 @@ type options struct {
 	late       bool // fetches may come again much later
 	lone       bool // a producer with acks=1 too
 	pause      time.Duration
-	menu       []string // the faults of this run
+	menu       []fault // the faults of this run
 }
 
 func newWorld(seed uint64, traced bool) *world {
@@ -100,7 +100,7 @@ func newWorld(seed uint64, traced bool) *world {
 	}
 	o.late = w.random.IntN(2) == 0
 	o.pause = time.Duration(100+w.random.IntN(900)) * time.Millisecond
-	o.menu = w.drawMenu()
+	o.menu = w.drawMenu(seed)
 	w.network = network{world: w, cut: map[link]bool{}}
 	w.controller = newController(w)
 	for i := range o.brokers {
