@@ -76,6 +76,10 @@ bench *ARGS: build
 bench-failover *ARGS: build
     go run ./cmd/bench failover -kraftgo bin/kraftgo {{ARGS}}
 
+# what clusters of three cost that hold 1,000 partitions and get nothing to do (needs Java and Maven)
+bench-idle *ARGS: build
+    go run ./cmd/bench idle -kraftgo bin/kraftgo {{ARGS}}
+
 # start-up times, idle memory, size of the binary
 bench-footprint *ARGS: build
     go run ./cmd/bench footprint -kraftgo bin/kraftgo {{ARGS}}
