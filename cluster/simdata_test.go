@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kraftgo/kraftgo/cluster/e2e/acked"
 	"github.com/kraftgo/kraftgo/metadata"
@@ -28,7 +30,7 @@ import (
 )
 
 // The simulation of whole clusters: three real nodes with all that they have, a real client (franz-go) that writes with acks=all and is
-// idempotent, one that reads, and a group of one, over a network and disks in memory that fail, under a fake clock. Each seed is one run.
+// idempotent, one that reads, and a group whose member changes, over a network and disks in memory that fail, under a fake clock. Each seed is one run.
 // At the end, when all has healed, what was acknowledged is there, once, in its place and in order, no two values were seen at one offset,
 // no consumer has skipped anything, the replicas are equal byte for byte, and what the group has committed is committed.
 //
@@ -47,6 +49,7 @@ type dataSimulation struct {
 		values     []map[int64]string // by partition and offset, as anybody has read them
 		next       []int64            // of the reader, by partition
 		read       []map[string]bool  // by the group, by partition
+		asked      []int64            // to be committed by the group, which may be done or not
 		committed  []int64            // by the group, acknowledged
 		commits    int
 	}
@@ -69,6 +72,11 @@ func (d *dataSimulation) options(more ...kgo.Opt) []kgo.Opt {
 			return dial(ctx, address)
 		}),
 	}, more...)
+}
+
+// consumer are the options of one that reads from the start.
+func (d *dataSimulation) consumer(more ...kgo.Opt) []kgo.Opt {
+	return d.options(append(more, kgo.ConsumeTopics(simTopicName), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(500*time.Millisecond))...)
 }
 
 func (d *dataSimulation) seedBrokers() (all []string) {
@@ -125,7 +133,13 @@ func (d *dataSimulation) troubled(who string, f kgo.Fetches) {
 }
 
 // read reads all partitions until ctx ends.
-func (d *dataSimulation) read(ctx context.Context, c *kgo.Client) {
+func (d *dataSimulation) read(ctx context.Context) {
+	c, err := kgo.NewClient(d.consumer()...)
+	if err != nil {
+		d.failed("a reader: %v", err)
+		return
+	}
+	defer c.Close()
 	for {
 		f := c.PollFetches(ctx)
 		if ctx.Err() != nil {
@@ -144,36 +158,97 @@ func (d *dataSimulation) read(ctx context.Context, c *kgo.Client) {
 	}
 }
 
-// consume reads all partitions as a group of one, and commits, until ctx ends.
-func (d *dataSimulation) consume(ctx context.Context, c *kgo.Client) {
+// consume has one member after the other read all partitions and commit, until ctx ends.
+func (d *dataSimulation) consume(ctx context.Context) {
+	for random := rand.New(rand.NewPCG(d.seed, 3)); ctx.Err() == nil; {
+		m := member{d: d, next: map[int32]kgo.EpochOffset{}}
+		var err error
+		m.client, err = kgo.NewClient(d.consumer(kgo.ConsumerGroup(simGroup), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.SessionTimeout(6*time.Second), kgo.RebalanceTimeout(5*time.Second), kgo.HeartbeatInterval(time.Second), kgo.OnPartitionsRevoked(m.loses), kgo.OnPartitionsLost(m.loses))...)
+		if err != nil {
+			d.failed("a member: %v", err)
+			return
+		}
+		bounded, cancel := context.WithTimeout(ctx, time.Duration(3+random.IntN(15))*time.Second)
+		m.run(bounded)
+		cancel()
+		m.client.AllowRebalance()
+		m.client.Close()
+	}
+}
+
+// member is one member of the group. It reads from where the group has committed.
+type member struct {
+	d      *dataSimulation
+	client *kgo.Client
+	next   map[int32]kgo.EpochOffset // of the partitions that it has read from since they are its own; guarded by the readers' lock
+}
+
+// loses is told of partitions that are the member's no more, as far as it knows.
+func (m *member) loses(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
+	m.d.readers.Lock()
+	defer m.d.readers.Unlock()
+	for _, p := range lost[simTopicName] {
+		delete(m.next, p)
+	}
+}
+
+// run reads and commits until ctx ends.
+func (m *member) run(ctx context.Context) {
+	d := m.d
 	for {
-		f := c.PollFetches(ctx)
+		f := m.client.PollFetches(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		d.troubled("group", f)
-		ends := map[int32]int64{}
 		d.readers.Lock()
-		f.EachRecord(func(r *kgo.Record) {
-			ends[r.Partition] = r.Offset + 1
-			d.readers.read[r.Partition][string(r.Value)] = true
-			d.saw("group", r)
-		})
-		d.readers.Unlock()
-		bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := c.CommitUncommittedOffsets(bounded)
-		cancel()
-		if err != nil {
-			continue
-		}
-		d.pause(200 * time.Millisecond)
-		d.readers.Lock()
+		f.EachRecord(m.gets)
+		ends := maps.Clone(m.next)
 		for p, end := range ends {
-			d.readers.committed[p] = max(d.readers.committed[p], end)
-			d.readers.commits++
+			d.readers.asked[p] = max(d.readers.asked[p], end.Offset)
 		}
 		d.readers.Unlock()
+		m.commit(ctx, ends)
+		m.client.AllowRebalance()
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
 	}
+}
+
+func (m *member) gets(r *kgo.Record) {
+	d := m.d
+	switch want, ok := m.next[r.Partition]; {
+	case !ok && (r.Offset < d.readers.committed[r.Partition] || r.Offset > d.readers.asked[r.Partition]):
+		d.failed("the group has committed %d of partition %d, and asked to commit %d, and a member begins at %d", d.readers.committed[r.Partition], r.Partition, d.readers.asked[r.Partition], r.Offset)
+	case ok && r.Offset != want.Offset:
+		d.failed("a member gets offset %d of partition %d after %d", r.Offset, r.Partition, want.Offset-1)
+	}
+	m.next[r.Partition] = kgo.EpochOffset{Epoch: r.LeaderEpoch, Offset: r.Offset + 1}
+	d.readers.read[r.Partition][string(r.Value)] = true
+	d.saw("group", r)
+}
+
+func (m *member) commit(ctx context.Context, ends map[int32]kgo.EpochOffset) {
+	d := m.d
+	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	m.client.CommitOffsetsSync(bounded, map[string]map[int32]kgo.EpochOffset{simTopicName: ends}, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, r *kmsg.OffsetCommitResponse, err error) {
+		if err != nil {
+			return
+		}
+		d.readers.Lock()
+		defer d.readers.Unlock()
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				if p.ErrorCode == 0 {
+					d.readers.committed[p.Partition] = max(d.readers.committed[p.Partition], ends[p.Partition].Offset)
+					d.readers.commits++
+				}
+			}
+		}
+	})
 }
 
 // begun reports whether all clients are at work.
@@ -275,8 +350,8 @@ func (d *dataSimulation) caughtUp() (why string) {
 	defer d.readers.Unlock()
 	for p, next := range d.readers.next {
 		end := int64(d.nodes[0].node().partitions.Partition(wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(p)}).HighWatermark())
-		if next != end || d.readers.committed[p] != end {
-			return fmt.Sprintf("partition %d ends at %d, read is up to %d, the group has committed %d", p, end, next, d.readers.committed[p])
+		if next != end || d.readers.asked[p] != end { // an answer to a commit may be lost
+			return fmt.Sprintf("partition %d ends at %d, read is up to %d, and by the group up to %d", p, end, next, d.readers.asked[p])
 		}
 	}
 	return ""
@@ -305,14 +380,14 @@ func (d *dataSimulation) checkGroup() {
 	}
 	for p, committed := range d.readers.committed {
 		o, _ := offsets.Lookup(simTopicName, int32(p))
-		if o.At < committed {
-			d.failed("the group has committed %d of partition %d, and is told %d", committed, p, o.At)
+		if o.At < committed || o.At > d.readers.asked[p] {
+			d.failed("the group has committed %d of partition %d, asked to commit %d, and is told %d", committed, p, d.readers.asked[p], o.At)
 		}
 	}
 }
 
 // check is the end of a run: all is well.
-func (d *dataSimulation) check() {
+func (d *dataSimulation) check(stopReading func()) {
 	if !d.becomes(30*time.Second, "all is well after the last fault", d.settled) || !d.becomes(30*time.Second, "all replicas are in sync after the last fault", d.inSync) {
 		return
 	}
@@ -322,7 +397,11 @@ func (d *dataSimulation) check() {
 		d.failed("what was sent is not answered a minute after the last fault: %v", err)
 		return
 	}
-	if !d.becomes(10*time.Second, "all replicas have the same when nothing is written any more", d.alike) || !d.becomes(30*time.Second, "all is read", d.caughtUp) {
+	if !d.becomes(30*time.Second, "all is read", d.caughtUp) {
+		return
+	}
+	stopReading()
+	if !d.becomes(10*time.Second, "all replicas have the same when nothing is written any more", d.alike) {
 		return
 	}
 	v, err := d.writer.Check(ctx)
@@ -353,7 +432,7 @@ func (d *dataSimulation) live() {
 	for range d.partitions {
 		d.readers.values, d.readers.read = append(d.readers.values, map[int64]string{}), append(d.readers.read, map[string]bool{})
 	}
-	d.readers.next, d.readers.committed = make([]int64, d.partitions), make([]int64, d.partitions)
+	d.readers.next, d.readers.asked, d.readers.committed = make([]int64, d.partitions), make([]int64, d.partitions), make([]int64, d.partitions)
 	var err error
 	d.writer, err = acked.Start(acked.Options{Seeds: d.seedBrokers(), Topic: simTopicName, Partitions: d.partitions, Rate: 40, Size: 40, Client: d.options()})
 	if err != nil {
@@ -362,29 +441,17 @@ func (d *dataSimulation) live() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var reading sync.WaitGroup
-	for _, consumer := range []struct {
-		opts []kgo.Opt
-		run  func(context.Context, *kgo.Client)
-	}{
-		{[]kgo.Opt{kgo.ConsumeTopics(simTopicName)}, d.read},
-		{[]kgo.Opt{kgo.ConsumeTopics(simTopicName), kgo.ConsumerGroup(simGroup), kgo.DisableAutoCommit()}, d.consume},
-	} {
-		c, err := kgo.NewClient(d.options(append(consumer.opts, kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(500*time.Millisecond))...)...)
-		if err != nil {
-			d.failed("a consumer: %v", err)
-			continue
-		}
-		reading.Go(func() {
-			defer c.Close()
-			consumer.run(ctx, c)
-		})
+	stop := func() {
+		cancel()
+		reading.Wait()
 	}
+	reading.Go(func() { d.consume(ctx) })
+	reading.Go(func() { d.read(ctx) })
 	if d.wait(20*time.Second, "the group commits", d.begun) {
 		d.trouble()
-		d.check()
+		d.check(stop)
 	}
-	cancel()
-	reading.Wait()
+	stop()
 	_ = d.writer.Stop(ctx) // if it has not been stopped
 }
 

@@ -44,6 +44,7 @@ func (d *simDisk) begin(x *simNode, n *Node) []func() error {
 	files, offsets := d.files, d.offsets
 	d.mu.Unlock()
 	n.config.Settings["group.initial.rebalance.delay.ms"] = "0"
+	n.config.Settings["min.insync.replicas"] = "2" // with 1, who is left alone in sync and loses its disk leaves the choice to an operator
 	n.world.offsets = func() (*kv.Store, error) { return kv.OpenFS("/offsets", offsets) }
 	n.world.logs = func(o *disk.Options) {
 		makeDurably(files, o.Dir)

@@ -5,13 +5,18 @@ package cluster
 import (
 	"fmt"
 	"math/rand/v2"
+	"path"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/kraftgo/kraftgo/storage/vfs"
+	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/batch"
 )
 
 // dataFault does something to a node, and returns how it is undone; nil: it could not be done.
@@ -30,6 +35,8 @@ var dataFaults = map[string]dataFault{
 	},
 	"power":    losePower,
 	"blackout": blackout,
+	"wipe":     wipe,
+	"rot":      rot,
 	"isolate": func(d *dataSimulation, x *simNode) func() {
 		return d.cutHosts(x, append(d.others(x), simClient), true, true)
 	},
@@ -61,7 +68,7 @@ var dataFaults = map[string]dataFault{
 // losePower takes the power from a node. Where the page cache counts, min.insync.replicas - 1 nodes at a time may lose what was
 // acknowledged: another only when all are in sync again.
 func losePower(d *dataSimulation, x *simNode) func() {
-	if d.replicated && (d.settled() != "" || d.inSync() != "") {
+	if d.replicated && !d.whole() {
 		return nil
 	}
 	x.dies()
@@ -72,23 +79,112 @@ func losePower(d *dataSimulation, x *simNode) func() {
 
 // blackout takes the power from all nodes at once; where the page cache counts, all processes end at once.
 func blackout(d *dataSimulation, _ *simNode) func() {
-	for _, x := range d.nodes {
-		x.dies()
+	return d.endAll(!d.replicated, func() {})
+}
+
+// endAll ends all processes at once, and does something meanwhile. Those that are there start again.
+func (d *dataSimulation) endAll(power bool, meanwhile func()) func() {
+	for _, y := range d.nodes {
+		y.dies()
 	}
-	for _, x := range d.nodes {
-		if !d.replicated {
-			x.disk.losesPower(d.random)
+	for _, y := range d.nodes {
+		if power {
+			y.disk.losesPower(d.random)
 		}
-		x.kill()
+		y.kill()
 	}
+	meanwhile()
 	return func() {
-		for _, x := range d.nodes {
-			if x.node() == nil {
+		order := slices.Clone(d.nodes)
+		d.random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		for _, y := range order {
+			if y.node() == nil {
+				y.start(false, false)
 				d.pause(d.between(0, time.Second))
-				x.start(false, false)
 			}
 		}
 	}
+}
+
+// whole reports whether the others have all that is acknowledged, so that a disk may be damaged. More than that nobody promises.
+func (d *dataSimulation) whole() bool { return d.settled() == "" && d.inSync() == "" }
+
+// wipe gives a node an empty log directory while it is down, or all are.
+func wipe(d *dataSimulation, x *simNode) func() {
+	if !d.whole() {
+		return nil
+	}
+	empty := func() {
+		x.disk.mu.Lock()
+		defer x.disk.mu.Unlock()
+		x.disk.files = vfs.NewMem()
+	}
+	if d.random.IntN(2) == 0 {
+		return d.endAll(false, empty)
+	}
+	x.kill()
+	empty()
+	return func() { x.start(false, false) }
+}
+
+// rot flips a bit of a batch that is synced, and that recovery reads, while all nodes are down.
+func rot(d *dataSimulation, x *simNode) func() {
+	if !d.whole() {
+		return nil
+	}
+	t := x.image().Topic(simTopicName)
+	id := wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(d.random.IntN(d.partitions))}
+	log := x.node().partitions.Partition(id).Log()
+	dir, durable := fmt.Sprintf("%s/%s-%d", x.node().disk.Dir(), simTopicName, id.Partition), log.Durable()
+	return d.endAll(false, func() {
+		if file, at, ok := d.synced(x, dir, durable); ok {
+			var one [1]byte
+			_, _ = file.ReadAt(one[:], at)
+			one[0] ^= 1 << d.random.IntN(8)
+			_, _ = file.WriteAt(one[:], at)
+			_ = file.Sync()
+			d.note("a bit of %s flips at %d", dir, at)
+		}
+	})
+}
+
+// synced returns a place in the last file of a log, within a batch that is synced and past the recovery point.
+func (d *dataSimulation) synced(x *simNode, dir string, durable wire.Offset) (f vfs.File, at int64, ok bool) {
+	files := x.disk.files
+	names, err := files.List(dir)
+	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, ".log") })
+	if err != nil || len(names) == 0 {
+		return nil, 0, false
+	}
+	name := dir + "/" + names[len(names)-1]
+	all, err := vfs.ReadFile(files, name, 16<<20)
+	points, pointsErr := vfs.ReadFile(files, path.Dir(dir)+"/recovery-point-offset-checkpoint", 1<<20)
+	if err != nil || pointsErr != nil {
+		return nil, 0, false
+	}
+	point := int64(0)
+	for _, line := range strings.Split(string(points), "\n") {
+		if text, ok := strings.CutPrefix(line, strings.Replace(path.Base(dir), "-", " ", 1)+" "); ok {
+			point, _ = strconv.ParseInt(text, 10, 64)
+		}
+	}
+	var places []int64
+	for rest := all; len(rest) > 0; {
+		b, next, err := batch.Next(rest)
+		if err != nil {
+			break
+		}
+		if int64(b.BaseOffset()) >= point && b.NextOffset() <= durable {
+			start := int64(len(all) - len(rest))
+			places = append(places, start+batch.HeaderSize, start+int64(b.Size())-1)
+		}
+		rest = next
+	}
+	if len(places) == 0 {
+		return nil, 0, false
+	}
+	f, err = files.Open(name)
+	return f, places[d.random.IntN(len(places))], err == nil
 }
 
 func (d *dataSimulation) others(x *simNode) (hosts []string) {
@@ -123,6 +219,9 @@ func (d *dataSimulation) note(format string, args ...any) {
 	fmt.Fprintln(d, line)
 }
 
+// alone are the faults during which there is no other.
+var alone = []string{"blackout", "wipe", "rot"}
+
 // trouble makes things go wrong for a while, one or two at once, and then undoes all.
 func (d *dataSimulation) trouble() {
 	type fault struct {
@@ -146,10 +245,10 @@ func (d *dataSimulation) trouble() {
 			return true
 		})
 		name, x := names[d.random.IntN(len(names))], d.nodes[d.random.IntN(len(d.nodes))]
-		if len(now) >= 2 || slices.ContainsFunc(now, func(f fault) bool { return f.x == x || f.name == "blackout" }) || x.node() == nil {
+		if len(now) >= 2 || slices.ContainsFunc(now, func(f fault) bool { return f.x == x || slices.Contains(alone, f.name) }) || x.node() == nil {
 			continue
 		}
-		if name == "blackout" && len(now) > 0 {
+		if slices.Contains(alone, name) && len(now) > 0 {
 			continue
 		}
 		d.note("%s, node %d", name, x.name)
