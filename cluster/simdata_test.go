@@ -35,7 +35,7 @@ import (
 // no consumer has skipped anything, the replicas are equal byte for byte, and what the group has committed is committed.
 //
 // What goes wrong is what the topic's durability promises to survive (simfaults_test.go). A process cannot be paused here, and a disk
-// does not fail: both are in cluster/sim and cluster/e2e.
+// neither fills up nor gives errors: that is in cluster/sim and cluster/e2e.
 type dataSimulation struct {
 	*simulation
 	replicated bool // the topic has durability=replicated
@@ -419,7 +419,7 @@ func (d *dataSimulation) check(stopReading func()) {
 		total += n
 	}
 	d.t.Logf("seed %d: %d acknowledged, %d given up (%v), %d commits, faults %v", d.seed, v.Acked, v.Failed, v.LastError, d.readers.commits, d.landed)
-	if v.Acked < 500 || d.readers.commits < 10 || total < 5 {
+	if v.Acked < 500 || d.readers.commits < 5 || total < 5 {
 		d.failed("%d acknowledged records, %d commits and %d faults: too few for the run to mean anything", v.Acked, d.readers.commits, total)
 	}
 }

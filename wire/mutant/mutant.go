@@ -3,7 +3,8 @@
 // (mutant_m1 and so on), so that nothing of them is left in a binary.
 //
 // `just mutants` builds each, and tells which rule caught it: the simulation finds all of them within 200 seeds; the explorer finds M1,
-// M4, M6 and M7 within the bounds of CI. M2, M3 and M5 need more leaders, or more delays, than those bounds have.
+// M4, M6 and M7 within the bounds of CI. M2, M3 and M5 need more leaders, or more delays, than those bounds have. The simulation of real
+// nodes (cluster) finds M1 and M7 within 200 seeds.
 //
 // Two of them are held back by something else where records must be on a disk (durability=fsync). UnfencedFetch: a follower counts with
 // what it has reported as synced, and reports are fenced by themselves. WatermarkBeforeTruncate: whoever diverges below a leader's
