@@ -17,6 +17,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
+	for _, e := range os.Environ() { // of the tests, and of the person who runs them: not settings
+		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "KRAFTGO_") {
+			_ = os.Unsetenv(name) // only a name that is not one is refused
+		}
+	}
 	os.Exit(m.Run())
 }
 
