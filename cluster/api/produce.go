@@ -38,12 +38,20 @@ var produceHandler = handleLater(message.KeyProduce, func(b *Broker, r *listen.R
 			i++
 		}
 	}
-	wait.Wait(max(time.Duration(m.TimeoutMs)*time.Millisecond, leastProduceWait))
+	least := leastProduceWait
+	if acks == replica.AcksAll {
+		least = leastProduceWaitAll
+	}
+	wait.Wait(max(time.Duration(m.TimeoutMs)*time.Millisecond, least))
 })
 
 // leastProduceWait is how long a produce request may wait at the least: a timeout below the time that a sync takes would
-// refuse what is about to be acknowledged. Kafka, which does not sync, answers acks=1 without looking at the timeout.
-const leastProduceWait = time.Second
+// refuse what is about to be acknowledged. Kafka, which does not sync, answers acks=1 without looking at the timeout. With acks=all it
+// goes by it, and clients give it, and little more, to a broker that may be asleep.
+const (
+	leastProduceWait    = time.Second
+	leastProduceWaitAll = 100 * time.Millisecond
+)
 
 // produce is one Produce request on its way.
 type produce struct {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -11,9 +12,13 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kraftgo/kraftgo/cluster/e2e/acked"
+	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/batch"
 )
 
 // threeNodes starts a cluster of three processes, with Kafka's advice for topics that matter.
@@ -163,6 +168,57 @@ func TestABrokerSleepsUnderLoad(t *testing.T) {
 	}
 	allInSync(t, admin, "t")
 	sound(t, w)
+}
+
+// A produce request that waits for an in-sync replica which is asleep is answered when its time is up, not when the client has given up
+// on the connection. A fraction of a second is a timeout like any other.
+func TestProduceTimesOut(t *testing.T) {
+	nodes := threeNodes(t)
+	admin := admins(t, nodes)
+	if _, err := admin.CreateTopic(t.Context(), 1, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	allInSync(t, admin, "t")
+	topics, err := admin.ListTopics(t.Context(), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b batch.Builder
+	b.Reset(batch.Template{LeaderEpoch: -1})
+	if err := b.Append(wire.Timestamp(time.Now().UnixMilli()), nil, []byte("v"), nil); err != nil {
+		t.Fatal(err)
+	}
+	records, err := b.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := kmsg.NewProduceRequestTopicPartition()
+	part.Records = records
+	topic := kmsg.NewProduceRequestTopic()
+	topic.Topic, topic.TopicID, topic.Partitions = "t", topics["t"].ID, append(topic.Partitions, part)
+	request := kmsg.NewPtrProduceRequest()
+	request.Acks, request.TimeoutMillis, request.Topics = -1, 100, append(request.Topics, topic)
+	c, err := kgo.NewClient(kgo.SeedBrokers(clients(nodes)...), kgo.RequestTimeoutOverhead(700*time.Millisecond), kgo.RequestRetries(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	leader := topics["t"].Partitions[0].Leader
+	if _, err := c.Broker(int(leader)).Request(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil { // it knows the leader's address then
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(nodes, func(n *process) bool { return n.broker != leader })
+	if err := nodes[i].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = nodes[i].cmd.Process.Signal(syscall.SIGCONT) }() // it has not ended
+	r, err := c.Broker(int(leader)).Request(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kerr.ErrorForCode(r.(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode); !errors.Is(err, kerr.RequestTimedOut) {
+		t.Errorf("%v", err)
+	}
 }
 
 // noneSilent waits until every partition was written to after now.
