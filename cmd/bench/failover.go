@@ -35,6 +35,10 @@ var endings = []ending{
 	{name: "hung disk of a broker", hangs: true},
 }
 
+// patience is how long a produce request may take at the broker. A client that waits longer for one that is asleep would be measured, and
+// not how soon there is another leader: it looks for one when its request has failed.
+const patience = 250 * time.Millisecond
+
 // failover is one run of it.
 type failover struct {
 	partitions, rate int
@@ -131,7 +135,9 @@ func (f *failover) once(dir, name string, e ending) (gap time.Duration, v acked.
 		return 0, v, err
 	}
 	pause(2 * time.Second)
-	w, err := acked.Start(acked.Options{Seeds: seeds, Topic: "t", Partitions: f.partitions, Rate: f.rate, Size: 100})
+	w, err := acked.Start(acked.Options{
+		Seeds: seeds, Topic: "t", Partitions: f.partitions, Rate: f.rate, Size: 100, Client: []kgo.Opt{kgo.ProduceRequestTimeout(patience)},
+	})
 	if err != nil {
 		return 0, v, err
 	}
