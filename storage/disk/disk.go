@@ -307,7 +307,9 @@ func (d *Disk) openReplica(e *entry, clean, listed bool) (*replica, storage.Reco
 		return nil, storage.Recovery{}, err
 	}
 	if !listed && !e.started {
-		n.limit = 0 // the checkpoint files go by names, and may speak of another topic of this name
+		// What is noted is of this replica before it was moved away. The checkpoint files go by names, and may speak of another topic of
+		// this name: they do not count.
+		n = note{key: key}
 	}
 	if n.limit == noLimit {
 		n.start = max(n.start, d.starts[e.DirName()])

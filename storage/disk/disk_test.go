@@ -661,3 +661,31 @@ func TestAReplicaThatIsNotKnownWasLost(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A replica that was moved away and comes back is a new one: what was noted of the old one says nothing of it.
+func TestAReplicaThatComesBackBeginsAnew(t *testing.T) {
+	fs := newFS(t)
+	d, _ := mustOpen(t, options(fs))
+	if err := d.Add(first); err != nil {
+		t.Fatal(err)
+	}
+	l := appendTo(t, d, first, 5)
+	if err := l.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if code, err := l.SetLogStart(3); code != wire.ErrNone || err != nil {
+		t.Fatal(code, err)
+	}
+	if err := d.Delete(first.Key()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Add(first); err != nil {
+		t.Fatal(err)
+	}
+	if l := d.Log(first.Key()); l.Suspect() != "" || l.Start() != 0 || l.End() != 0 || d.Watermark(first.Key()) != 0 {
+		t.Errorf("suspect %q, from %d to %d, watermark %d", l.Suspect(), l.Start(), l.End(), d.Watermark(first.Key()))
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
