@@ -16,6 +16,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kraftgo/kraftgo/cluster/kraftgotest"
 )
@@ -212,6 +213,69 @@ func TestDeletedRecordsAreGoneEverywhere(t *testing.T) {
 		starts, err := kadm.NewClient(client(t, nodes[0])).ListStartOffsets(limited(t), "t")
 		if err != nil || starts.Error() != nil || starts["t"][0].Offset != cut {
 			t.Fatalf("after %d: %+v, %v", led, starts, err)
+		}
+	}
+}
+
+// DeleteRecords may cut into a batch: a replica that is new, or that was left behind for longer than the leader's log reaches back,
+// gets that batch whole, and shows nothing of what is deleted.
+func TestReplicasBeginWhereDeletionsCutIntoABatch(t *testing.T) {
+	settings := map[string]string{"min.insync.replicas": "1"}
+	nodes := []*kraftgotest.Node{kraftgotest.Start(t, settings)}
+	nodes = append(nodes, nodes[0].Join(nil), nodes[0].Join(nil))
+	t.Cleanup(func() { dumpReplicas(t, nodes) })
+	seeds := []string{nodes[0].Client(), nodes[1].Client(), nodes[2].Client()}
+	c := newClient(t, seeds, kgo.ProducerLinger(50*time.Millisecond))
+	admin := kadm.NewClient(c)
+	for topic, replicas := range map[string][]int32{"left": {1, 2, 3}, "moved": {1, 2}} {
+		q := kmsg.NewPtrCreateTopicsRequest()
+		t1 := kmsg.NewCreateTopicsRequestTopic()
+		t1.Topic, t1.NumPartitions, t1.ReplicationFactor = topic, -1, -1
+		t1.ReplicaAssignment = []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Partition: 0, Replicas: replicas}}
+		q.Topics = append(q.Topics, t1)
+		if answer, err := q.RequestWith(limited(t), c); err != nil || answer.Topics[0].ErrorCode != 0 {
+			t.Fatalf("%+v, %v", answer, err)
+		}
+	}
+	stopped := slices.IndexFunc(nodes, func(n *kraftgotest.Node) bool { return n.Broker() == 3 })
+	nodes[stopped].Stop()
+	for _, topic := range []string{"left", "moved"} {
+		for range 2 { // each a batch
+			var records []*kgo.Record
+			for i := range 50 {
+				records = append(records, &kgo.Record{Topic: topic, Value: fmt.Append(nil, i)})
+			}
+			if err := c.ProduceSync(limited(t), records...).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answers, err := admin.DeleteRecords(limited(t), kadm.Offsets{topic: {0: {Topic: topic, Partition: 0, At: 70}}})
+		if err != nil || answers.Error() != nil {
+			t.Fatalf("%+v, %v", answers, err)
+		}
+	}
+	nodes[stopped].Start()
+	var move kadm.AlterPartitionAssignmentsReq
+	move.Assign("moved", 0, []int32{3})
+	if answers, err := admin.AlterPartitionAssignments(limited(t), move); err != nil || answers.Error() != nil {
+		t.Fatalf("%+v, %v", answers, err)
+	}
+	settles(t, "the replica that was left behind", func() string { return shrunken(t, admin, "left", 3) })
+	settles(t, "the replica that moved", func() string { return shrunken(t, admin, "moved", 1) })
+	move = nil
+	move.Assign("left", 0, []int32{3})
+	if answers, err := admin.AlterPartitionAssignments(limited(t), move); err != nil || answers.Error() != nil {
+		t.Fatalf("%+v, %v", answers, err)
+	}
+	settles(t, "the replica that was left behind leads", func() string { return shrunken(t, admin, "left", 1) })
+	for _, topic := range []string{"left", "moved"} {
+		starts, err := admin.ListStartOffsets(limited(t), topic)
+		if err != nil || starts.Error() != nil || starts[topic][0].Offset != 70 {
+			t.Errorf("%s starts: %+v, %v", topic, starts, err)
+		}
+		ends, err := admin.ListEndOffsets(limited(t), topic)
+		if err != nil || ends.Error() != nil || ends[topic][0].Offset != 100 {
+			t.Errorf("%s ends: %+v, %v", topic, ends, err)
 		}
 	}
 }

@@ -22,7 +22,7 @@ type Answer struct {
 	DivergingEpoch wire.LeaderEpoch
 	DivergingEnd   wire.Offset
 	Records        int         // bytes of whole batches
-	First          wire.Offset // of the first of them
+	First, Last    wire.Offset // of the first of them: of a batch that deletions have cut into, First lies below the log start
 }
 
 // ActionKind says what a follower does with an answer.
@@ -36,6 +36,8 @@ const (
 	Append
 	// Truncate the log to Offset, and fetch from there.
 	Truncate
+	// AppendFrom has the log, which is empty, begin at Offset, and is Append from there.
+	AppendFrom
 	// Restart empties the log, which then begins at Offset.
 	Restart
 	// Retry later: the leader is not ready, or we know less than it does.
@@ -49,9 +51,9 @@ const (
 // Action is what a follower does with an answer.
 type Action struct {
 	Kind          ActionKind
-	Offset        wire.Offset // of Truncate and Restart
-	HighWatermark wire.Offset // of Append
-	LogStart      wire.Offset // of Append
+	Offset        wire.Offset // of Truncate, AppendFrom and Restart
+	HighWatermark wire.Offset // of Append and AppendFrom
+	LogStart      wire.Offset // of Append and AppendFrom
 }
 
 // EpochEnds tells of a log the largest epoch at or below one, and where it ends; NoLeaderEpoch when there is none.
@@ -115,11 +117,16 @@ func (f *Follower) Answered(epoch wire.LeaderEpoch, asked Position, a Answer, st
 	if a.Diverges {
 		return f.diverged(a, start, end, ends)
 	}
-	if a.Records > 0 && a.First < end {
+	action := Action{Kind: Append, HighWatermark: a.HighWatermark, LogStart: a.LogStart}
+	switch {
+	case a.Records == 0 || a.First >= end:
+	case start == end && a.Last >= end: // the leader's log starts in the middle of a batch, of which we must have all
+		action.Kind, action.Offset = AppendFrom, a.First
+	default:
 		return Action{Kind: Fail} // the leader gave what was not asked for
 	}
 	f.validated = true
-	return Action{Kind: Append, HighWatermark: a.HighWatermark, LogStart: a.LogStart}
+	return action
 }
 
 // heard empties a suspect log once the leader has shown that it serves this epoch.

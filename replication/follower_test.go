@@ -68,6 +68,24 @@ func TestFollowerIgnoresAnswersToOtherQuestions(t *testing.T) {
 	}
 }
 
+// DeleteRecords may cut into a batch. A replica that begins with the leader's log start gets all of that batch, and nothing else from
+// before (Kafka's Partition.appendRecordsToFollowerOrFutureReplica).
+func TestAnEmptyLogBeginsWithTheBatchThatDeletionsCutInto(t *testing.T) {
+	a := Answer{HighWatermark: 140, LogStart: 100, Records: 10, First: 82, Last: 120}
+	f := NewFollower(7, false)
+	want := Action{Kind: AppendFrom, Offset: 82, HighWatermark: 140, LogStart: 100}
+	if got := f.Answered(7, Position{100, wire.NoLeaderEpoch}, a, 100, 100, nil); got != want || !f.Validated() {
+		t.Errorf("%+v, validated %v", got, f.Validated())
+	}
+	if got := NewFollower(7, false).Answered(7, Position{100, 3}, a, 90, 100, nil); got.Kind != Fail {
+		t.Errorf("a log with records: %+v", got)
+	}
+	a.Last = 99
+	if got := NewFollower(7, false).Answered(7, Position{100, wire.NoLeaderEpoch}, a, 100, 100, nil); got.Kind != Fail {
+		t.Errorf("a batch that ends before the log starts: %+v", got)
+	}
+}
+
 func TestFollowerOutOfRange(t *testing.T) {
 	out := wire.ErrOffsetOutOfRange
 	for _, c := range []struct {

@@ -137,7 +137,7 @@ func (p *process) serveFetch(id logKey, f *fetch) {
 
 // read reads what a follower asks for.
 func (h *held) read(f *fetch) (a answer) {
-	a.HighWatermark, a.LogStart, a.First = -1, -1, -1
+	a.HighWatermark, a.LogStart, a.First, a.Last = -1, -1, -1, -1
 	if a.Code = h.partition.Serving(f.q.Epoch); a.Code != wire.ErrNone {
 		return a
 	}
@@ -157,7 +157,8 @@ func (h *held) read(f *fetch) (a answer) {
 	}
 	a.HighWatermark, a.LogStart, a.Records = high, h.log.Start(), len(a.records)
 	if len(a.records) > 0 {
-		a.First = batch.Header(a.records).BaseOffset()
+		h := batch.Header(a.records)
+		a.First, a.Last = h.BaseOffset(), h.LastOffset()
 	}
 	return a
 }

@@ -311,11 +311,11 @@ func (f *fetcher) take(now time.Time, key wire.TopicIDPartition, a *message.Fetc
 	answer := replication.Answer{
 		Code: a.ErrorCode, HighWatermark: a.HighWatermark, LogStart: a.LogStartOffset,
 		Diverges: a.DivergingEpoch.EndOffset >= 0, DivergingEpoch: a.DivergingEpoch.Epoch, DivergingEnd: a.DivergingEpoch.EndOffset,
-		Records: len(a.Records), First: -1,
+		Records: len(a.Records), First: -1, Last: -1,
 	}
 	if len(a.Records) > 0 {
 		if h, _, err := batch.Next(a.Records); err == nil {
-			answer.First = h.BaseOffset()
+			answer.First, answer.Last = h.BaseOffset(), h.LastOffset()
 		}
 	}
 	if s.throttle != nil && len(a.Records) > 0 {

@@ -86,7 +86,13 @@ func (p *Partition) Take(q Question, a replication.Answer, records []byte) (repl
 	defer p.role.RUnlock()
 	before, action := p.decide(q, a)
 	switch action.Kind {
-	case replication.Append:
+	case replication.Append, replication.AppendFrom:
+		if action.Kind == replication.AppendFrom {
+			if err := p.log.TruncateFullyAndStartAt(action.Offset); err != nil {
+				return replication.Fail, err
+			}
+			p.watermark.Store(int64(action.Offset))
+		}
 		if err := p.appendFollowing(records, action); err != nil {
 			return replication.Fail, err
 		}
@@ -144,13 +150,14 @@ func (p *Partition) appendFollowing(records []byte, action replication.Action) e
 		}
 	}
 	end := p.log.End()
-	if action.HighWatermark >= 0 {
-		p.raiseWatermark(max(min(action.HighWatermark, end), p.log.Start()))
-	}
+	// The start first: what lies below it, of a batch that deletions have cut into, is for nobody to see.
 	if action.LogStart > p.log.Start() && action.LogStart <= end {
 		if code, err := p.log.SetLogStart(action.LogStart); err != nil || code != wire.ErrNone {
 			return fmt.Errorf("%s: log start %d of the leader: %s, %w", p.Name, action.LogStart, code, err)
 		}
+	}
+	if action.HighWatermark >= 0 {
+		p.raiseWatermark(max(min(action.HighWatermark, end), p.log.Start()))
 	}
 	return nil
 }
