@@ -25,11 +25,13 @@ import (
 
 	"github.com/kraftgo/kraftgo/cluster/e2e/acked"
 	"github.com/kraftgo/kraftgo/metadata"
+	"github.com/kraftgo/kraftgo/replication/replica"
+	"github.com/kraftgo/kraftgo/storage"
 	"github.com/kraftgo/kraftgo/wire"
 	"github.com/kraftgo/kraftgo/wire/batch"
 )
 
-// The simulation of whole clusters: three real nodes with all that they have, a real client (franz-go) that writes with acks=all and is
+// The simulation of whole clusters: three to five real nodes with all that they have, a real client (franz-go) that writes with acks=all and is
 // idempotent, one that reads, and a group whose member changes, over a network and disks in memory that fail, under a fake clock. Each seed is one run.
 // At the end, when all has healed, what was acknowledged is there, once, in its place and in order, no two values were seen at one offset,
 // no consumer has skipped anything, the replicas are equal byte for byte, and what the group has committed is committed.
@@ -264,6 +266,11 @@ func (d *dataSimulation) inSync() string { return d.differing(false) }
 // alike returns why not all replicas are in sync and equally long, or "".
 func (d *dataSimulation) alike() string { return d.differing(true) }
 
+// replica returns a node's replica of a partition; nil: it holds none.
+func (x *simNode) replica(t *metadata.Topic, i int) *replica.Partition {
+	return x.node().partitions.Partition(wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(i)})
+}
+
 func (d *dataSimulation) differing(inLength bool) (why string) {
 	d.nodes[0].image().Topics(func(t *metadata.Topic) bool {
 		for i := range t.Partitions {
@@ -278,7 +285,7 @@ func (d *dataSimulation) differing(inLength bool) (why string) {
 				if !slices.Contains(p.Replicas, x.node().identity.Broker) {
 					continue
 				}
-				r := x.node().partitions.Partition(wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(i)})
+				r := x.replica(t, i)
 				if r == nil {
 					why = fmt.Sprintf("node %d does not hold %s", x.name, name)
 					return false
@@ -298,9 +305,8 @@ func (d *dataSimulation) differing(inLength bool) (why string) {
 }
 
 // logBytes is a whole log.
-func logBytes(x *simNode, id wire.TopicIDPartition) ([]byte, error) {
+func logBytes(log *storage.Log) ([]byte, error) {
 	var out bytes.Buffer
-	log := x.node().partitions.Partition(id).Log()
 	for at := log.Start(); at < log.End(); {
 		slice, code, err := log.Read(at, 1<<20, log.End(), true)
 		if err != nil || code != wire.ErrNone {
@@ -327,15 +333,20 @@ func (d *dataSimulation) checkReplicas() {
 	d.nodes[0].image().Topics(func(t *metadata.Topic) bool {
 		for i := range t.Partitions {
 			var first []byte
-			for k, x := range d.nodes {
-				b, err := logBytes(x, wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(i)})
+			var of *simNode
+			for _, x := range d.nodes {
+				r := x.replica(t, i)
+				if r == nil {
+					continue
+				}
+				b, err := logBytes(r.Log())
 				switch {
 				case err != nil:
 					d.failed("node %d, %s-%d: %v", x.name, t.Name, i, err)
-				case k == 0:
-					first = b
+				case of == nil:
+					of, first = x, b
 				case !bytes.Equal(b, first):
-					d.failed("node %d has other bytes than node %d in %s-%d", x.name, d.nodes[0].name, t.Name, i)
+					d.failed("node %d has other bytes than node %d in %s-%d", x.name, of.name, t.Name, i)
 				}
 			}
 		}
@@ -349,7 +360,12 @@ func (d *dataSimulation) caughtUp() (why string) {
 	d.readers.Lock()
 	defer d.readers.Unlock()
 	for p, next := range d.readers.next {
-		end := int64(d.nodes[0].node().partitions.Partition(wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(p)}).HighWatermark())
+		end := int64(0)
+		for _, x := range d.nodes { // a follower may not have heard of the last records yet
+			if r := x.replica(t, p); r != nil {
+				end = max(end, int64(r.HighWatermark()))
+			}
+		}
 		if next != end || d.readers.asked[p] != end { // an answer to a commit may be lost
 			return fmt.Sprintf("partition %d ends at %d, read is up to %d, and by the group up to %d", p, end, next, d.readers.asked[p])
 		}
@@ -467,7 +483,7 @@ func simulateData(t *testing.T, root string, seed uint64) {
 	}
 	d.net.latency, d.net.loss = d.between(200*time.Microsecond, 10*time.Millisecond), random.Float64()*0.05
 	slow := d.between(time.Millisecond, 50*time.Millisecond)
-	for i := range 3 {
+	for i := range []int{3, 3, 3, 4, 5}[random.IntN(5)] {
 		x := d.newNode(i + 1)
 		x.disk = newSimDisk(d.net, slow)
 		d.nodes = append(d.nodes, x)

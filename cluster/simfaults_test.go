@@ -109,9 +109,20 @@ func (d *dataSimulation) endAll(power bool, meanwhile func()) func() {
 // whole reports whether the others have all that is acknowledged, so that a disk may be damaged. More than that nobody promises.
 func (d *dataSimulation) whole() bool { return d.settled() == "" && d.inSync() == "" }
 
+// soonWhole is whole, within some seconds.
+func (d *dataSimulation) soonWhole() bool {
+	for range 50 {
+		if d.whole() {
+			return true
+		}
+		d.pause(100 * time.Millisecond)
+	}
+	return false
+}
+
 // wipe gives a node an empty log directory while it is down, or all are.
 func wipe(d *dataSimulation, x *simNode) func() {
-	if !d.whole() {
+	if !d.soonWhole() {
 		return nil
 	}
 	empty := func() {
@@ -129,13 +140,16 @@ func wipe(d *dataSimulation, x *simNode) func() {
 
 // rot flips a bit of a batch that is synced, and that recovery reads, while all nodes are down.
 func rot(d *dataSimulation, x *simNode) func() {
-	if !d.whole() {
+	if !d.soonWhole() {
 		return nil
 	}
 	t := x.image().Topic(simTopicName)
 	id := wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(d.random.IntN(d.partitions))}
-	log := x.node().partitions.Partition(id).Log()
-	dir, durable := fmt.Sprintf("%s/%s-%d", x.node().disk.Dir(), simTopicName, id.Partition), log.Durable()
+	held := x.node().partitions.Partition(id)
+	if held == nil {
+		return nil
+	}
+	dir, durable := fmt.Sprintf("%s/%s-%d", x.node().disk.Dir(), simTopicName, id.Partition), held.Log().Durable()
 	return d.endAll(false, func() {
 		if file, at, ok := d.synced(x, dir, durable); ok {
 			var one [1]byte
