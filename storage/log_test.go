@@ -80,3 +80,33 @@ func TestBytesFrom(t *testing.T) {
 		t.Errorf("all %d of %d, at the end %d", l.BytesFrom(0), l.Size(), l.BytesFrom(l.End()))
 	}
 }
+
+// Only an unclean election can have it: a follower is cut to less than what it was told to delete. Its log then starts where it ends
+// (Kafka's UnifiedLog.truncateTo), and takes what the new leader has from there.
+func TestTruncationBelowTheStartMovesTheStart(t *testing.T) {
+	fs, k := testFS(t), &testKeeper{}
+	l, _ := testLog(t, fs, k, Options{})
+	for range 10 {
+		mustAppend(t, l, testBatch{})
+	}
+	if code, err := l.SetLogStart(8); code != wire.ErrNone || err != nil {
+		t.Fatal(code, err)
+	}
+	if end, err := l.Truncate(5); end != 5 || err != nil {
+		t.Fatal(end, err)
+	}
+	if l.Start() != 5 || l.End() != 5 || k.kept.LogStart != 5 {
+		t.Fatalf("from %d to %d, kept start %d", l.Start(), l.End(), k.kept.LogStart)
+	}
+	mustAppend(t, l, testBatch{})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, r := testLog(t, fs, k, Options{})
+	if l.Start() != 5 || l.End() != 6 || r.Suspect != "" {
+		t.Fatalf("opened again: from %d to %d, %+v", l.Start(), l.End(), r)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -12,8 +12,8 @@ import (
 )
 
 // Truncate cuts every batch that has a record at or past to, and returns the new end: to, or the base of the batch that
-// straddled it. What is cut is gone durably before Truncate returns. A to at or past End changes nothing; one below the
-// first segment empties the log and starts it there.
+// straddled it. What is cut is gone durably before Truncate returns. A to at or past End changes nothing; one below Start moves
+// Start there; one below the first segment empties the log and starts it there.
 func (l *Log) Truncate(to wire.Offset) (wire.Offset, error) {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
@@ -37,6 +37,12 @@ func (l *Log) Truncate(to wire.Offset) (wire.Offset, error) {
 	cut.offset = min(cut.offset, to)
 	if err := l.config.Keeper.LowerTo(cut.offset); err != nil {
 		return 0, fmt.Errorf("truncate %s to %d: %w", l.config.Dir, to, err)
+	}
+	if cut.offset < l.Start() {
+		if err := l.config.Keeper.Start(cut.offset); err != nil {
+			return 0, fmt.Errorf("truncate %s to %d: %w", l.config.Dir, to, err)
+		}
+		l.start.Store(int64(cut.offset))
 	}
 	if err := l.cutLocked(i, cut, cut.offset); err != nil {
 		return 0, l.fail(fmt.Errorf("truncate %s to %d: %w", l.config.Dir, to, err))
