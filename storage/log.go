@@ -102,15 +102,20 @@ func (l *Log) Options() Options {
 	return l.mu.options
 }
 
-// SetOptions changes the settings. They hold from the next append and the next Retain on.
+// SetOptions changes the settings. They hold from the next append and the next Retain on. If replication alone made records last until
+// now, what is there is synced.
 func (l *Log) SetOptions(o Options) error {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return fmt.Errorf("options of %s: %w", l.config.Dir, err)
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	toDisk := l.mu.options.Replicated && !o.Replicated && l.mu.dirty
 	l.mu.options = o
+	l.mu.Unlock()
+	if toDisk {
+		l.RequestSync()
+	}
 	return nil
 }
 

@@ -110,3 +110,32 @@ func TestTruncationBelowTheStartMovesTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// With the page cache nobody asks for a sync. When the topic is switched to the disk, what was appended before has to get there, or
+// whoever waits for it waits for the next append.
+func TestASwitchToTheDiskSyncsWhatIsThere(t *testing.T) {
+	k := &testKeeper{}
+	c := testConfig(testFS(t), k)
+	asked := 0
+	c.Schedule = func(l *Log) { asked++ }
+	l, _, err := Open(c, Options{Replicated: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, l, testBatch{})
+	if asked != 0 {
+		t.Fatal("an append asked for a sync")
+	}
+	if err := l.SetOptions(Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if asked != 1 || l.RunSync() || l.Durable() != 1 {
+		t.Fatalf("asked for %d syncs, durable to %d", asked, l.Durable())
+	}
+	if err := l.SetOptions(Options{}); err != nil || asked != 1 {
+		t.Fatalf("asked for %d syncs without need, %v", asked, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
