@@ -35,9 +35,10 @@ var endings = []ending{
 	{name: "hung disk of a broker", hangs: true},
 }
 
-// patience is how long a produce request may take at the broker. A client that waits longer for one that is asleep would be measured, and
-// not how soon there is another leader: it looks for one when its request has failed.
-const patience = 250 * time.Millisecond
+// patience is how long a produce request may take at the broker, and answer how long the client waits beyond that, and for any other
+// answer. A client that waits longer for a broker that is asleep would be measured, and not how soon there is another leader: franz-go
+// takes the news of one when each of its five requests in flight has tried two connections.
+const patience, answer = 250 * time.Millisecond, 100 * time.Millisecond
 
 // failover is one run of it.
 type failover struct {
@@ -136,7 +137,8 @@ func (f *failover) once(dir, name string, e ending) (gap time.Duration, v acked.
 	}
 	pause(2 * time.Second)
 	w, err := acked.Start(acked.Options{
-		Seeds: seeds, Topic: "t", Partitions: f.partitions, Rate: f.rate, Size: 100, Client: []kgo.Opt{kgo.ProduceRequestTimeout(patience)},
+		Seeds: seeds, Topic: "t", Partitions: f.partitions, Rate: f.rate, Size: 100,
+		Client: []kgo.Opt{kgo.ProduceRequestTimeout(patience), kgo.RequestTimeoutOverhead(answer)},
 	})
 	if err != nil {
 		return 0, v, err
