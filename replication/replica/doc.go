@@ -28,6 +28,7 @@
 //   - the partition is deleted, or its log closes after a disk error: whoever waits is told at once;
 //   - two requests wait for the same offset: one sync answers both;
 //   - a fetch arrives just as the watermark moves: it is registered first and looked at again afterwards;
+//   - a partition gets another fetcher while the last has a fetch under way: one of two answers to the same question is ignored;
 //   - the partition stops leading, or leads in another epoch, while something is written: the change waits until it is
 //     written (Partition.role), so that nobody writes in a part that is over;
 //   - partitions are to be fetched from a leader where a fetch waits already: the leader is nudged to answer it;
@@ -37,6 +38,6 @@
 //     what the follower itself holds back it does not ask for, and leaves to the others in its session;
 //   - the controller does not answer: an ISR is asked for until it does, or until the metadata has moved on.
 //
-// Lock order: Partition.role, then fetchers.mu or alterer.mu, then Partition.mu. Partition.mu is held for no write and no
+// Lock order: Partition.role, Partition.taking, then fetchers.mu or alterer.mu, then Partition.mu. Partition.mu is held for no write and no
 // wait; under it only marks of the log are read, whose locks are leaves.
 package replica

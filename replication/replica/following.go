@@ -84,6 +84,8 @@ func (p *Partition) Ask(leader wire.BrokerID) (q Question, ok bool) {
 func (p *Partition) Take(q Question, a replication.Answer, records []byte) (replication.ActionKind, error) {
 	p.role.RLock()
 	defer p.role.RUnlock()
+	p.taking.Lock()
+	defer p.taking.Unlock()
 	before, action := p.decide(q, a)
 	switch action.Kind {
 	case replication.Append, replication.AppendFrom:

@@ -3,12 +3,14 @@ package replica
 import (
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/kraftgo/kraftgo/replication"
 	"github.com/kraftgo/kraftgo/storage/disk"
 	"github.com/kraftgo/kraftgo/storage/vfs"
 	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/batch"
 )
 
 // newDisk opens an empty log directory, /d, in memory.
@@ -84,6 +86,52 @@ func TestASuspectReplicaInSyncIsNotEmptied(t *testing.T) {
 	follow(1, false, replication.Restart)
 	follow(2, false, replication.Restart) // it was not in sync yet
 	follow(3, true, replication.Append)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// When a follower comes into the ISR another fetcher takes it over, and the last answer to the one before comes at the same time as the
+// first to the new one: they bring the same records. One of them is taken, and the other is no fault.
+func TestTwoAnswersAtOnce(t *testing.T) {
+	_, d := newDisk(t)
+	r := disk.Replica{TopicID: wire.UUID{1}, Topic: "t"}
+	if err := d.Add(r); err != nil {
+		t.Fatal(err)
+	}
+	p := NewPartition(wire.TopicPartition{Topic: "t"}, r.Key(), Alone(1), d.Log(r.Key()), Settings{MinInSync: 1}, 0)
+	p.Follow(2, 1, true)
+	for i := range wire.Offset(500) {
+		q, ok := p.Ask(2)
+		if !ok || q.Offset != i {
+			t.Fatalf("asks for %+v", q)
+		}
+		var both sync.WaitGroup
+		start := make(chan struct{})
+		for range 2 {
+			var made batch.Builder
+			made.Reset(batch.Template{})
+			if err := made.Append(1, nil, []byte("v"), nil); err != nil {
+				t.Fatal(err)
+			}
+			b, err := made.Finish()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.SetBaseOffset(i)
+			b.SetLeaderEpoch(1)
+			both.Go(func() {
+				<-start
+				if _, err := p.Take(q, replication.Answer{HighWatermark: i, LogStart: 0, Records: len(b), First: i, Last: i}, b); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		if both.Wait(); t.Failed() {
+			break
+		}
+	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -79,6 +79,9 @@ type Partition struct {
 	// role is held shared while the log is written as leader or follower, and exclusively while that changes, so that
 	// nobody writes in a part that is over. It is taken before mu.
 	role sync.RWMutex
+	// taking is held from the look at the log's end until an answer is written, by one fetcher: at a change of fetchers there are two with
+	// answers to the same question. It is taken after role, and before mu.
+	taking sync.Mutex
 
 	mu struct {
 		sync.Mutex
