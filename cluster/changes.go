@@ -34,7 +34,8 @@ type changes struct {
 func (c *changes) elected() (all, unclean int64) { return c.elections.Load(), c.unclean.Load() }
 
 // countElection looks whether a change of a partition elects a leader. As in Kafka (KIP-966), one that was neither in the in-sync
-// nor in the eligible replicas before is an unclean one.
+// nor in the eligible replicas before is an unclean one; but not one that comes into sync with this change, which ends the reassignment
+// that added it.
 func (c *changes) countElection(r *metadata.PartitionChange) {
 	if c.last == nil || r.Leader == wire.NoBroker {
 		return
@@ -48,7 +49,8 @@ func (c *changes) countElection(r *metadata.PartitionChange) {
 		return
 	}
 	c.elections.Add(1)
-	if !slices.Contains(before.ISR, r.Leader) && !slices.Contains(before.ELR, r.Leader) {
+	joins := slices.Contains(before.Adding, r.Leader) && !slices.Contains(r.Adding, r.Leader)
+	if !slices.Contains(before.ISR, r.Leader) && !slices.Contains(before.ELR, r.Leader) && !joins {
 		c.unclean.Add(1)
 	}
 }
@@ -111,7 +113,7 @@ func (c *changes) assignment(list []replica.Assignment, image *metadata.Image, t
 	}
 	return append(list, replica.Assignment{
 		Replica: disk.Replica{TopicID: t.ID, Topic: t.Name, Partition: i}, Leader: p.Leader,
-		Assignment: replication.Assignment{Epoch: p.LeaderEpoch, PartitionEpoch: p.Epoch, Replicas: p.Replicas, InSync: p.ISR},
+		Assignment: replication.Assignment{Epoch: p.LeaderEpoch, PartitionEpoch: p.Epoch, Replicas: p.Replicas, Adding: p.Adding, InSync: p.ISR},
 		Lost:       len(p.Replicas) > 1 && slices.Contains(p.LastKnownELR, self),
 		Rebuilt:    slices.Contains(p.Adding, self) && control.Replaces(image, p),
 	})

@@ -79,6 +79,9 @@ func TestReassignmentOutlivesTheController(t *testing.T) {
 	if !slices.Equal(r.Replicas, []int32{5, 3, 2}) || !slices.Equal(r.AddingReplicas, []int32{5}) || !slices.Equal(r.RemovingReplicas, []int32{2}) {
 		t.Fatalf("%+v", r)
 	}
+	if s := nodes[1].partitions.Summary(); s.Leading != 1 || s.UnderReplicated != 0 {
+		t.Errorf("a replica that is still to come is not missing: %+v", s)
+	}
 	if nodes[4], err = Start(ctx, Config{Data: dir, Settings: settings}); err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +89,9 @@ func TestReassignmentOutlivesTheController(t *testing.T) {
 	p := nodes[1].replica.Image().TopicByID(topic).Partitions[0]
 	if p.Leader != 5 || !slices.Equal(p.Replicas, []wire.BrokerID{5, 3}) || len(p.ISR) != 2 {
 		t.Fatalf("%+v", p)
+	}
+	if all, unclean := nodes[1].changes.elected(); all != 1 || unclean != 0 {
+		t.Errorf("%d elections, %d of them unclean", all, unclean)
 	}
 	if list, err = adm.ListPartitionReassignments(ctx, kadm.TopicsSet{"t": {0: {}}}); err != nil || len(list) != 0 {
 		t.Fatalf("%+v, %v", list, err)

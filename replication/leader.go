@@ -50,6 +50,7 @@ type Assignment struct {
 	Epoch          wire.LeaderEpoch
 	PartitionEpoch wire.PartitionEpoch
 	Replicas       []wire.BrokerID
+	Adding         []wire.BrokerID // those of the replicas that a reassignment adds: nobody lacks them yet
 	InSync         []wire.BrokerID
 }
 

@@ -92,7 +92,7 @@ func (m *Metrics) watchReplicas(partitions *replica.Manager, image func() *metad
 	}
 	gauge("kafka_server_replicamanager_leadercount", "Partitions led by this broker.", func(s replica.Summary) int { return s.Leading })
 	gauge("kafka_server_replicamanager_partitioncount", "Replicas on this broker.", func(s replica.Summary) int { return s.Leading + s.Following })
-	gauge("kafka_server_replicamanager_underreplicatedpartitions", "Partitions led here with fewer in-sync replicas than replicas.", func(s replica.Summary) int { return s.UnderReplicated })
+	gauge("kafka_server_replicamanager_underreplicatedpartitions", "Partitions led here with fewer in-sync replicas than replicas, without those that a reassignment adds.", func(s replica.Summary) int { return s.UnderReplicated })
 	gauge("kafka_server_replicamanager_underminisrpartitioncount", "Partitions led here with fewer in-sync replicas than min.insync.replicas.", func(s replica.Summary) int { return s.UnderMinInSync })
 	gauge("kafka_server_replicamanager_atminisrpartitioncount", "Partitions led here with exactly min.insync.replicas in sync.", func(s replica.Summary) int { return s.AtMinInSync })
 	gauge("kraftgo_replica_lag_max_records", "Records that the slowest follower of a partition led here lacks.", func(s replica.Summary) int { return int(s.LargestLag) })

@@ -421,8 +421,21 @@ func TestClusterCommands(t *testing.T) {
 		t.Errorf("%+v", report)
 	}
 	// A broker that is gone, and that nobody has fenced yet.
-	report = health([]*nodeLine{{Broker: 1, State: stateAlive}, {Broker: 2, State: stateAlive, silent: true}}, kadm.Metadata{}, quorumState{quorumSummary: quorum})
+	report = health([]*nodeLine{{Broker: 1, State: stateAlive}, {Broker: 2, State: stateAlive, silent: true}}, kadm.Metadata{}, quorumState{quorumSummary: quorum}, nil)
 	if report.Healthy || !slices.ContainsFunc(report.Problems, func(p string) bool { return strings.Contains(p, "broker 2") && strings.Contains(p, "does not answer") }) {
+		t.Errorf("%+v", report)
+	}
+	// A replica that a reassignment adds is not missing; one that left is.
+	one := kadm.PartitionDetail{Topic: "t", Leader: 1, Replicas: []int32{1, 2, 3}, ISR: []int32{1, 2}}
+	topics := kadm.Metadata{Topics: kadm.TopicDetails{"t": {Topic: "t", Partitions: kadm.PartitionDetails{0: one}}}}
+	moves := map[place]copying{{"t", 0}: {Replicas: one.Replicas, Adding: []int32{3}}}
+	alive := []*nodeLine{{Broker: 1, State: stateAlive}, {Broker: 2, State: stateAlive}}
+	if report = health(alive, topics, quorumState{quorumSummary: quorum}, moves); !report.Healthy || !strings.Contains(fmt.Sprint(report.Notes), "1 partitions are being moved") {
+		t.Errorf("%+v", report)
+	}
+	one.ISR = []int32{1}
+	topics.Topics["t"].Partitions[0] = one
+	if report = health(alive, topics, quorumState{quorumSummary: quorum}, moves); report.Healthy {
 		t.Errorf("%+v", report)
 	}
 }

@@ -316,7 +316,11 @@ func clusterHealth(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		report := health(nodes, m, quorum)
+		moves, err := s.reassignments()
+		if err != nil {
+			moves = nil // what is being added counts as missing then
+		}
+		report := health(nodes, m, quorum, moves)
 		err = printData(c, report, func(t *table) {
 			if report.Healthy {
 				t.row("the cluster is well")
@@ -352,7 +356,7 @@ func (s *session) askAll(nodes []*nodeLine) {
 }
 
 // health judges what was asked.
-func health(nodes []*nodeLine, m kadm.Metadata, q quorumState) healthReport {
+func health(nodes []*nodeLine, m kadm.Metadata, q quorumState, moves map[place]copying) healthReport {
 	r := healthReport{Problems: []string{}, Notes: []string{}}
 	for _, n := range nodes {
 		if n.State != stateAlive {
@@ -369,7 +373,7 @@ func health(nodes []*nodeLine, m kadm.Metadata, q quorumState) healthReport {
 	m.Topics.EachPartition(func(p kadm.PartitionDetail) {
 		if p.Leader < 0 {
 			offline++
-		} else if len(p.ISR) < len(p.Replicas) {
+		} else if len(p.ISR) < len(p.Replicas)-len(moves[place{p.Topic, p.Partition}].Adding) {
 			under++
 		}
 	})
@@ -378,6 +382,9 @@ func health(nodes []*nodeLine, m kadm.Metadata, q quorumState) healthReport {
 	}
 	if under > 0 {
 		r.Problems = append(r.Problems, fmt.Sprintf("%d partitions have fewer replicas in sync than they should", under))
+	}
+	if len(moves) > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d partitions are being moved: see 'kraftgo reassign status'", len(moves)))
 	}
 	voters := 0
 	for _, v := range q.Replicas {

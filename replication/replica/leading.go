@@ -131,6 +131,7 @@ func (p *Partition) Outdated(asked replication.Proposal) bool {
 // LeaderStatus is how a led partition is, for metrics and people.
 type LeaderStatus struct {
 	Replicas, InSync, MinInSync int
+	Wanted                      int // how many are to be in sync: the replicas, without those that a reassignment adds
 	Followers                   []replication.FollowerStatus
 }
 
@@ -143,6 +144,6 @@ func (p *Partition) LeaderStatus() (s LeaderStatus, ok bool) {
 		return s, false
 	}
 	return LeaderStatus{
-		Replicas: l.Replicas(), InSync: len(l.Assigned().InSync), MinInSync: min(p.Settings().MinInSync, l.Replicas()), Followers: l.Followers(),
+		Replicas: l.Replicas(), Wanted: l.Replicas() - len(l.Assigned().Adding), InSync: len(l.Assigned().InSync), MinInSync: min(p.Settings().MinInSync, l.Replicas()), Followers: l.Followers(),
 	}, true
 }

@@ -118,7 +118,7 @@ func (m *Manager) Reconsider() {
 // Summary is how the replicas of this broker are, all together.
 type Summary struct {
 	Leading, Following          int
-	UnderReplicated             int         // led here, with fewer in sync than there are replicas
+	UnderReplicated             int         // led here, with fewer in sync than there are replicas, or were before a reassignment added some
 	UnderMinInSync, AtMinInSync int         // led here
 	LargestLag                  wire.Offset // records that the slowest follower of a partition led here lacks
 	Shrinks, Expands            int64       // of ISRs of partitions led here, since the start
@@ -149,7 +149,7 @@ func (m *Manager) Summary() (s Summary) {
 			continue
 		}
 		s.Leading++
-		if status.InSync < status.Replicas {
+		if status.InSync < status.Wanted {
 			s.UnderReplicated++
 		}
 		switch {
