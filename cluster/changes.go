@@ -82,14 +82,18 @@ func (c *changes) begin(m *replica.Manager) error {
 		return err
 	}
 	c.throttle(m, image)
-	var all []replica.Assignment
+	return m.Assign(c.assignments(image), c.settings(image))
+}
+
+// assignments lists all replicas that this broker is to hold.
+func (c *changes) assignments(image *metadata.Image) (all []replica.Assignment) {
 	image.Topics(func(t *metadata.Topic) bool {
 		for i := range t.Partitions {
 			all = c.assignment(all, image, t, wire.Partition(i))
 		}
 		return true
 	})
-	return m.Assign(all, c.settings(image))
+	return all
 }
 
 // throttle puts the rates of throttled replicas in force.
@@ -130,7 +134,14 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 	if m == nil {
 		return // begin takes the image as a whole
 	}
+	if image.Index() <= c.last.Index() {
+		return // begin has taken a later one: the part that a replica has in it must not go back
+	}
 	defer func() { c.last = image }()
+	if records == nil {
+		c.applyWhole(m, image)
+		return
+	}
 	var list []replica.Assignment
 	var names []string // of topics with new settings
 	everything, brokers := false, false
@@ -141,7 +152,9 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 				list = c.assignment(list, image, t, r.Partition)
 			}
 		case *metadata.PartitionChange:
-			c.acquit(r)
+			if r.BumpLeaderEpoch {
+				c.acquit(r.Topic, r.Partition, r.Leader)
+			}
 			c.countElection(r)
 			if t := image.TopicByID(r.Topic); t != nil {
 				list = c.assignment(list, image, t, r.Partition)
@@ -150,9 +163,7 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 		case *metadata.RegisterBroker, *metadata.BrokerState, *metadata.UnregisterBroker:
 			brokers = true
 		case *metadata.RemoveTopic:
-			if err := m.Delete(r.Topic); err != nil {
-				c.node.log.Error("topic not removed from disk", "topic", r.Topic, "error", err)
-			}
+			c.delete(m, r.Topic)
 			c.node.groups.TopicsDeleted(image)
 		case *metadata.ConfigRecord:
 			if r.Resource.Type == metadata.ResourceTopic {
@@ -162,12 +173,7 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 			}
 		}
 	}
-	if len(list) > 0 {
-		if err := m.Assign(list, c.settings(image)); err != nil {
-			c.node.log.Error("partitions not opened; trying again", "error", err)
-			c.openLater()
-		}
-	}
+	c.assign(m, image, list)
 	if brokers { // who is alive decides who may be in sync
 		m.Reconsider()
 	}
@@ -175,6 +181,54 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 		c.throttle(m, image)
 		names = m.Topics()
 	}
+	c.configure(m, image, names)
+}
+
+// applyWhole goes by an image of which it is not known what led to it, since it came as a snapshot: this broker was too far behind.
+func (c *changes) applyWhole(m *replica.Manager, image *metadata.Image) {
+	deleted := map[wire.TopicID]bool{}
+	for _, p := range m.All() {
+		if t := image.TopicByID(p.ID.Topic); t == nil {
+			deleted[p.ID.Topic] = true
+		} else {
+			c.movedAway(m, t, p.ID.Partition)
+		}
+	}
+	for id := range deleted {
+		c.delete(m, id)
+	}
+	c.node.groups.TopicsDeleted(image)
+	list := c.assignments(image)
+	for _, a := range list {
+		t := c.last.TopicByID(a.TopicID)
+		if t == nil || int(a.Partition) >= len(t.Partitions) || t.Partitions[a.Partition].LeaderEpoch < a.Epoch {
+			c.acquit(a.TopicID, a.Partition, a.Leader)
+		}
+	}
+	c.assign(m, image, list)
+	m.Reconsider()
+	c.throttle(m, image)
+	c.configure(m, image, m.Topics())
+}
+
+func (c *changes) delete(m *replica.Manager, topic wire.TopicID) {
+	if err := m.Delete(topic); err != nil {
+		c.node.log.Error("topic not removed from disk", "topic", topic, "error", err)
+	}
+}
+
+func (c *changes) assign(m *replica.Manager, image *metadata.Image, list []replica.Assignment) {
+	if len(list) == 0 {
+		return
+	}
+	if err := m.Assign(list, c.settings(image)); err != nil {
+		c.node.log.Error("partitions not opened; trying again", "error", err)
+		c.openLater()
+	}
+}
+
+// configure puts the settings of topics in force.
+func (c *changes) configure(m *replica.Manager, image *metadata.Image, names []string) {
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		if err := m.Configure(name, topicSettings(c.node.settings, image, name)); err != nil {

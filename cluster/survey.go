@@ -89,11 +89,11 @@ func (p *peers) serveReached(ctx context.Context, index wire.Index) (wire.Index,
 
 // acquit takes a replica here that was suspect for the truth, when it is chosen to lead: nobody has a better one, or an operator
 // said so, since a suspect replica is neither in sync nor eligible.
-func (c *changes) acquit(p *metadata.PartitionChange) {
-	if p.Leader != c.node.identity.Broker || !p.BumpLeaderEpoch {
+func (c *changes) acquit(topic wire.TopicID, p wire.Partition, leader wire.BrokerID) {
+	if leader != c.node.identity.Broker {
 		return
 	}
-	log := c.node.disk.Log(wire.TopicIDPartition{Topic: p.Topic, Partition: p.Partition})
+	log := c.node.disk.Log(wire.TopicIDPartition{Topic: topic, Partition: p})
 	if log == nil || log.Suspect() == "" {
 		return
 	}
