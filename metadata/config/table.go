@@ -149,7 +149,7 @@ var keys = []Key{
 	{Name: "num.replica.fetchers", Scope: Broker, Type: Int, Default: "1", Min: 1, Max: 64, Doc: "Connections on which a follower fetches from each leader."},
 	{Name: "replica.fetch.max.bytes", Scope: Broker, Type: Int, Default: "1048576", Min: 0, Max: maxInt, Doc: "The most that a follower fetches of one partition at a time, in bytes; a larger batch comes whole."},
 	{Name: "replica.fetch.response.max.bytes", Scope: Broker, Type: Int, Default: "10485760", Min: 0, Max: maxInt, Doc: "The most that a follower fetches at a time, in bytes; a larger batch comes whole."},
-	{Name: "replica.fetch.wait.max.ms", Scope: Broker, Type: Int, Default: "500", Min: 1, Max: maxInt, Doc: "How long a leader without news lets a follower wait, in milliseconds."},
+	{Name: "replica.fetch.wait.max.ms", Scope: Broker, Type: Int, Default: "500", Min: 1, Max: maxInt, Doc: "How long a leader without news lets a follower wait, in milliseconds; up to four times as long when there was none the last times."},
 	{Name: "replica.fetch.backoff.ms", Scope: Broker, Type: Int, Default: "1000", Min: 1, Max: maxInt, Doc: "The longest pause of a follower after a fault, in milliseconds."},
 	{Name: "replica.socket.timeout.ms", Scope: Broker, Type: Int, Default: "10000", Min: 1, Max: maxInt, Doc: "How long a follower waits for a leader's answer beyond replica.fetch.wait.max.ms, in milliseconds. (Kafka: 30000)"},
 	{Name: "replica.selector.class", Scope: Broker, Type: Class, Null: true, OneOf: []string{LeaderSelector, RackAwareSelector}, Doc: "Which replica consumers with client.rack are sent to: org.apache.kafka.common.replica.RackAwareReplicaSelector, one in sync in their rack; by default the leader."},

@@ -31,8 +31,20 @@ type fetcher struct {
 	// What follows is the goroutine's own.
 	states   map[wire.TopicIDPartition]*fetchState
 	forget   []wire.TopicIDPartition // of the session, with the next request
+	quiet    int                     // how many answers in a row had no news, up to quietMost
 	backoff  time.Duration
 	complain time.Time // when a fault of the connection was last logged
+}
+
+// quietMost is how often the time that a fetch may wait at the leader is doubled when there is no news: a cluster to which nothing is
+// written is left alone. Records end the wait, and what comes without them (the watermark) comes soon after records.
+const quietMost = 2
+
+// maxWait is how long the next fetch may wait at the leader. Who waits is not seen to be caught up, so it must be short beside the time
+// after which a follower that is not leaves the ISR.
+func (f *fetcher) maxWait() time.Duration {
+	d := f.set.opts.MaxWait
+	return max(d, min(d<<f.quiet, f.set.env.LagMax/4))
 }
 
 // fetchState is one partition as the fetcher last asked for it.
@@ -139,7 +151,7 @@ func (f *fetcher) connection() error {
 		return err
 	}
 	defer func() { _ = link.Close() }() // it is given up, whatever it says
-	f.states, f.forget = map[wire.TopicIDPartition]*fetchState{}, nil
+	f.states, f.forget, f.quiet = map[wire.TopicIDPartition]*fetchState{}, nil, 0
 	f.mu.Lock()
 	f.mu.session, f.mu.epoch, f.mu.reconnect = 0, 0, false
 	f.mu.Unlock()
@@ -182,9 +194,9 @@ func (f *fetcher) build(now time.Time) (_ *message.FetchRequest, next time.Durat
 	session, epoch := f.mu.session, f.mu.epoch
 	f.mu.flying = true
 	f.mu.Unlock()
-	o := &f.set.opts
+	o, maxWait := &f.set.opts, f.maxWait()
 	m := &message.FetchRequest{
-		ReplicaID: wire.NoBroker, MaxWaitMs: int32(o.MaxWait.Milliseconds()), MinBytes: 1, MaxBytes: o.MaxBytes, SessionID: session, SessionEpoch: epoch,
+		ReplicaID: wire.NoBroker, MaxWaitMs: int32(maxWait.Milliseconds()), MinBytes: 1, MaxBytes: o.MaxBytes, SessionID: session, SessionEpoch: epoch,
 	}
 	if epoch == 0 {
 		m.MaxWaitMs = 0 // so that a session is there, which can be nudged
@@ -223,7 +235,7 @@ func (f *fetcher) build(now time.Time) (_ *message.FetchRequest, next time.Durat
 		f.mu.Unlock()
 		return nil, next
 	}
-	if next < o.MaxWait && m.MaxWaitMs > 0 { // a partition in back-off is due before the leader need answer
+	if next < maxWait && m.MaxWaitMs > 0 { // a partition in back-off is due before the leader need answer
 		m.MaxWaitMs = int32(max(next.Milliseconds(), 1))
 	}
 	f.forgotten(m)
@@ -265,7 +277,7 @@ func (f *fetcher) forgotten(m *message.FetchRequest) {
 // roundTrip sends one request, and does what the answer asks for.
 func (f *fetcher) roundTrip(link Link, m *message.FetchRequest) error {
 	m.ReplicaState = message.FetchRequestReplicaState{ReplicaID: f.set.env.Broker, ReplicaEpoch: f.set.opts.BrokerEpoch()}
-	ctx, cancel := context.WithTimeout(f.set.ctx, f.set.opts.MaxWait+f.set.opts.Timeout)
+	ctx, cancel := context.WithTimeout(f.set.ctx, f.maxWait()+f.set.opts.Timeout)
 	defer cancel()
 	answer, err := link.Fetch(ctx, m)
 	f.mu.Lock()
@@ -284,6 +296,9 @@ func (f *fetcher) roundTrip(link Link, m *message.FetchRequest) error {
 	defer link.Release()
 	if answer.ErrorCode != wire.ErrNone {
 		return fmt.Errorf("fetch from broker %d: %w", f.leader, answer.ErrorCode)
+	}
+	if f.quiet = min(f.quiet+1, quietMost); len(answer.Topics) > 0 {
+		f.quiet = 0
 	}
 	now := time.Now()
 	for i := range answer.Topics {

@@ -34,7 +34,7 @@ type FetchOptions struct {
 	// BrokerEpoch is that of this broker's present registration.
 	BrokerEpoch       func() wire.BrokerEpoch
 	Fetchers          int           // connections to each leader (num.replica.fetchers) [1]
-	MaxWait           time.Duration // replica.fetch.wait.max.ms [500 ms]
+	MaxWait           time.Duration // replica.fetch.wait.max.ms, up to four times as long when nothing comes [500 ms]
 	MaxBytes          int32         // replica.fetch.response.max.bytes [10 MiB]
 	PartitionMaxBytes int32         // replica.fetch.max.bytes [1 MiB]
 	Backoff           time.Duration // longest pause after a fault (replica.fetch.backoff.ms) [1 s]
