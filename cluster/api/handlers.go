@@ -26,6 +26,7 @@ var handlers = []*handler{
 	byController(deleteACLsHandler),
 	describeConfigsHandler,
 	byController(alterConfigsHandler),
+	alterReplicaLogDirsHandler,
 	describeLogDirsHandler,
 	byController(createPartitionsHandler),
 	deleteGroupsHandler,

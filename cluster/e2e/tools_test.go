@@ -186,6 +186,21 @@ func TestClientToolsMovePartitions(t *testing.T) {
 	})
 	k.run("", move, b("--list"), []string{"No partition reassignments found"})
 	k.run("", "TopicCommand", b("--describe", "--topic", "t"), []string{`Partition: 0\s+Leader: [23]\s+Replicas: 3,2`, `Partition: 1\s+Leader: 2\s+Replicas: 2,3,1`})
+	// What the tool says to save for a rollback names the directories where the replicas were.
+	said := k.run("", move, b("--execute", "--reassignment-json-file", moves(`{"topic":"t","partition":0,"replicas":[1,2]}`)), nil)
+	back := regexp.MustCompile(`(?m)^\{.*"log_dirs":\["/.*\}$`).FindString(said)
+	if err := os.WriteFile(file, []byte(back), 0o600); err != nil || back == "" {
+		t.Fatalf("%v: %s", err, said)
+	}
+	f.until("the tool finds that all is done", func() bool {
+		text, err := k.try("", move, b("--list")...)
+		return err == nil && strings.Contains(text, "No partition reassignments found")
+	})
+	k.run("", move, b("--execute", "--reassignment-json-file", file), []string{"Successfully started partition reassignment for t-0"})
+	f.until("the tool finds that all is as it was", func() bool {
+		text, err := k.try("", move, b("--verify", "--reassignment-json-file", file)...)
+		return err == nil && strings.Contains(text, "t-0 is completed") && strings.Contains(text, "t-0-3 completed")
+	})
 	if text, err := k.try("", move, b("--execute", "--reassignment-json-file", moves(`{"topic":"t","partition":0,"replicas":[2]}`), "--disallow-replication-factor-change")...); err == nil || !strings.Contains(text, "replication factor is changed from 2 to 1") {
 		t.Errorf("%v: %s", err, text)
 	}

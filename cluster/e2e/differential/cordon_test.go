@@ -35,7 +35,23 @@ func oneTopic(e *env, s string, assignment ...wire.BrokerID) *message.CreateTopi
 	return &message.CreateTopicsRequest{TimeoutMs: 10_000, Topics: []message.CreateTopicsRequestTopic{t}}
 }
 
+// moveTo asks for partitions of one topic to be in a directory.
+func moveTo(dir, topic string, partitions ...wire.Partition) *message.AlterReplicaLogDirsRequest {
+	return &message.AlterReplicaLogDirsRequest{Dirs: []message.AlterReplicaLogDirsRequestDir{{
+		Path: dir, Topics: []message.AlterReplicaLogDirsRequestTopic{{Name: topic, Partitions: partitions}}}}}
+}
+
 var cordonCases = group{"cordon", []testcase{
+	{"alter-log-dirs", func(e *env) {
+		t := e.topic("t", 2)
+		dir := e.logDir()
+		for _, p := range []wire.Partition{0, 1, 7} {
+			e.do(moveTo(dir, t.name, p))
+		}
+		e.do(moveTo(dir, e.unique("no"), 0))
+		e.do(moveTo("/no/such/directory", t.name, 0))
+		e.do(&message.AlterReplicaLogDirsRequest{})
+	}},
 	{"all", func(e *env) {
 		t := e.topic("t", 1)
 		e.do(cordon(e.brokerName(), ptr("*")))

@@ -39,7 +39,7 @@ type testcase struct {
 var lowestOfKafka = map[wire.APIKey]int16{
 	message.KeyProduce: 3, message.KeyFetch: 4, message.KeyListOffsets: 1, message.KeyOffsetCommit: 2, message.KeyOffsetFetch: 1,
 	message.KeyCreateTopics: 2, message.KeyDeleteTopics: 1, message.KeyOffsetForLeaderEpoch: 2, message.KeyDescribeConfigs: 1,
-	message.KeyDescribeLogDirs: 1, message.KeyDescribeACLs: 1, message.KeyCreateACLs: 1, message.KeyDeleteACLs: 1,
+	message.KeyAlterReplicaLogDirs: 1, message.KeyDescribeLogDirs: 1, message.KeyDescribeACLs: 1, message.KeyCreateACLs: 1, message.KeyDeleteACLs: 1,
 }
 
 // target is the broker that is asked, with what is the same for all cases.
