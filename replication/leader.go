@@ -73,6 +73,7 @@ type Leader struct {
 	eligible func(wire.BrokerID, wire.BrokerEpoch) bool
 
 	own           Marks
+	start         wire.Offset // of the leader's log, when a follower last said where its own begins
 	followers     map[wire.BrokerID]*progress
 	proposed      []wire.BrokerID // asked for and not settled; nil: nothing
 	askAgain      time.Duration   // not before, after a refusal
@@ -237,19 +238,21 @@ func (l *Leader) Fetched(now time.Duration, id wire.BrokerID, epoch wire.BrokerE
 	return l.advance(now), wire.ErrNone
 }
 
-// Start notes where the log of a follower's incarnation begins that has fetched.
-func (l *Leader) Start(id wire.BrokerID, epoch wire.BrokerEpoch, start wire.Offset) {
+// Start notes where the log of a follower's incarnation begins that has fetched; own is where the leader's does.
+func (l *Leader) Start(id wire.BrokerID, epoch wire.BrokerEpoch, start, own wire.Offset) {
+	l.start = own
 	if f := l.followers[id]; f != nil && f.fetched && f.epoch == epoch {
 		f.start = start
 	}
 }
 
 // LowWatermark returns the offset below which all replicas have deleted their records that are in sync, or alive; own is where the
-// leader's log begins.
+// leader's log begins. While fewer are in sync than min.insync.replicas asks, every replica may be eligible to lead (KIP-966), so that
+// all count.
 func (l *Leader) LowWatermark(own wire.Offset) wire.Offset {
 	low := own
 	for id, f := range l.followers {
-		if slices.Contains(l.assigned.InSync, id) || f.fetched && l.eligible(id, f.epoch) {
+		if !l.EnoughInSync() || slices.Contains(l.assigned.InSync, id) || f.fetched && l.eligible(id, f.epoch) {
 			low = min(low, f.start)
 		}
 	}
@@ -292,10 +295,11 @@ func (l *Leader) lags(now time.Duration, f *progress) bool {
 
 // joins reports whether a follower outside the ISR belongs into it: it has fetched in this epoch, and has all that is
 // acknowledged and all that was written before this epoch (KAFKA-7128), the metadata would have it, and it would not have to
-// leave at once.
+// leave at once. It has also deleted what the leader has: it may lead next, and records would come back of which it was acknowledged
+// that they are deleted, while it was not there.
 func (l *Leader) joins(now time.Duration, id wire.BrokerID, f *progress) bool {
 	counted := f.marks.counted(l.durability)
-	return f.fetched && !l.lags(now, f) && counted >= l.highWatermark && (counted >= l.epochStart || mutant.NoEpochStart) && l.eligible(id, f.epoch)
+	return f.fetched && !l.lags(now, f) && f.start >= l.start && counted >= l.highWatermark && (counted >= l.epochStart || mutant.NoEpochStart) && l.eligible(id, f.epoch)
 }
 
 // Propose returns the ISR to ask the controller for, or nil if the present one fits or an earlier question is open. What it

@@ -211,6 +211,25 @@ func TestReportBeforeTheFirstFetchIsEarly(t *testing.T) {
 	}
 }
 
+// TestWhoJoinsHasDeleted: a follower that has not deleted what the leader has may not join, since it may lead next: DeleteRecords is
+// acknowledged without those that are away, and what it has deleted came back when one of them returned and was elected at once.
+func TestWhoJoinsHasDeleted(t *testing.T) {
+	l := newTestLeader([]wire.BrokerID{1, 2, 3}, []wire.BrokerID{1, 2})
+	l.Own(0, Marks{100, 100})
+	for _, id := range []wire.BrokerID{2, 3} {
+		l.Fetched(0, id, 9, 100)
+		l.Durable(0, id, 9, l.Epoch(), 100)
+		l.Start(id, 9, 20, 50)
+	}
+	if p := l.Propose(0); p != nil {
+		t.Errorf("one joins whose log begins before the leader's, or one leaves: %+v", p)
+	}
+	l.Start(3, 9, 50, 50)
+	if p := l.Propose(0); p == nil || len(p.ISR) != 3 {
+		t.Errorf("one does not join that has deleted what the leader has: %+v", p)
+	}
+}
+
 // The low watermark is that of the replicas that are in sync or alive: what they have not deleted could come back with them as leaders.
 func TestLowWatermark(t *testing.T) {
 	l := newTestLeader([]wire.BrokerID{1, 2, 3}, []wire.BrokerID{1, 2})
@@ -222,18 +241,26 @@ func TestLowWatermark(t *testing.T) {
 	}
 	l.Own(0, Marks{100, 100})
 	want("one in sync has said nothing", 0)
-	l.Start(2, 9, 50)
+	l.Start(2, 9, 50, 50)
 	want("one says where it begins before it fetches", 0)
 	l.Fetched(0, 2, 9, 100)
-	l.Start(2, 9, 50)
+	l.Start(2, 9, 50, 50)
 	want("that one has deleted", 50)
 	l.Fetched(0, 3, 9, 40)
-	l.Start(3, 9, 20)
+	l.Start(3, 9, 20, 50)
 	want("one that is alive and not in sync has not", 20)
-	l.Start(3, 8, 50)
+	l.Start(3, 8, 50, 50)
 	want("an older start of it is heard", 20)
-	l.Start(3, 9, 60)
+	l.Start(3, 9, 60, 50)
 	want("all have", 50)
 	l.Fetched(0, 2, 10, 100)
 	want("another start of one has said nothing", 0)
+	l.Start(2, 10, 50, 50)
+	l.eligible = func(id wire.BrokerID, _ wire.BrokerEpoch) bool { return id != 3 }
+	l.Start(3, 9, 20, 50)
+	want("one that is neither in sync nor alive has not", 50)
+	l.Committed(0, Assignment{Epoch: l.Epoch(), PartitionEpoch: l.Assigned().PartitionEpoch + 1, Replicas: []wire.BrokerID{1, 2, 3}, InSync: []wire.BrokerID{1}})
+	want("one in sync is enough", 50)
+	l.Configure(0, Fsync, 2)
+	want("it may lead, since too few are in sync", 20)
 }

@@ -20,7 +20,7 @@ func (p *Partition) FetchedFrom(follower wire.BrokerID, epoch wire.BrokerEpoch, 
 		return wire.ErrNotLeaderOrFollower
 	}
 	_, code := l.Fetched(p.env.Now(), follower, epoch, offset)
-	l.Start(follower, epoch, start)
+	l.Start(follower, epoch, start, p.log.Start())
 	woken := p.advanceLocked()
 	p.mu.Unlock()
 	woken.run()
