@@ -36,6 +36,9 @@ import (
 // At the end, when all has healed, what was acknowledged is there, once, in its place and in order, no two values were seen at one offset,
 // no consumer has skipped anything, the replicas are equal byte for byte, and what the group has committed is committed.
 //
+// Meanwhile, in most runs, an operator deletes records and has them deleted by age (simoperator_test.go): what is acknowledged as deleted
+// is gone on every replica, and nothing else is gone.
+//
 // What goes wrong is what the topic's durability promises to survive (simfaults_test.go). A process cannot be paused here, and a disk
 // neither fills up nor gives errors: that is in cluster/sim and cluster/e2e.
 type dataSimulation struct {
@@ -43,8 +46,9 @@ type dataSimulation struct {
 	replicated bool // the topic has durability=replicated
 	partitions int
 	writer     *acked.Writer
-	history    []string // faults, with their times
+	history    []string // faults and what the operator did, with their times; guarded by the simulation's lock
 	landed     map[string]int
+	operator   operator
 
 	readers struct {
 		sync.Mutex                    // a leaf
@@ -150,7 +154,7 @@ func (d *dataSimulation) read(ctx context.Context) {
 		d.troubled("reader", f)
 		d.readers.Lock()
 		f.EachRecord(func(r *kgo.Record) {
-			if next := d.readers.next[r.Partition]; r.Offset != next {
+			if next := d.readers.next[r.Partition]; r.Offset != next && !d.deletedBetween(r.Partition, next, r.Offset) {
 				d.failed("the reader gets offset %d of partition %d after %d", r.Offset, r.Partition, next-1)
 			}
 			d.readers.next[r.Partition] = r.Offset + 1
@@ -221,10 +225,11 @@ func (m *member) run(ctx context.Context) {
 
 func (m *member) gets(r *kgo.Record) {
 	d := m.d
+	least, most := d.readers.committed[r.Partition], d.readers.asked[r.Partition]
 	switch want, ok := m.next[r.Partition]; {
-	case !ok && (r.Offset < d.readers.committed[r.Partition] || r.Offset > d.readers.asked[r.Partition]):
-		d.failed("the group has committed %d of partition %d, and asked to commit %d, and a member begins at %d", d.readers.committed[r.Partition], r.Partition, d.readers.asked[r.Partition], r.Offset)
-	case ok && r.Offset != want.Offset:
+	case !ok && (r.Offset < least && !d.deletedBetween(r.Partition, least, r.Offset) || r.Offset > most && !d.deletedBetween(r.Partition, most, r.Offset)):
+		d.failed("the group has committed %d of partition %d, and asked to commit %d, and a member begins at %d", least, r.Partition, most, r.Offset)
+	case ok && r.Offset != want.Offset && !d.deletedBetween(r.Partition, want.Offset, r.Offset):
 		d.failed("a member gets offset %d of partition %d after %d", r.Offset, r.Partition, want.Offset-1)
 	}
 	m.next[r.Partition] = kgo.EpochOffset{Epoch: r.LeaderEpoch, Offset: r.Offset + 1}
@@ -271,13 +276,23 @@ func (x *simNode) replica(t *metadata.Topic, i int) *replica.Partition {
 	return x.node().partitions.Partition(wire.TopicIDPartition{Topic: t.ID, Partition: wire.Partition(i)})
 }
 
+// described tells how all replicas of a partition are.
+func (d *dataSimulation) described(t *metadata.Topic, i int) (all string) {
+	for _, x := range d.nodes {
+		if r := x.replica(t, i); r != nil {
+			all += fmt.Sprintf("\nnode %d, broker %d: %+v", x.name, x.node().identity.Broker, r.Describe())
+		}
+	}
+	return all
+}
+
 func (d *dataSimulation) differing(inLength bool) (why string) {
 	d.nodes[0].image().Topics(func(t *metadata.Topic) bool {
 		for i := range t.Partitions {
 			p := &t.Partitions[i]
 			name := fmt.Sprintf("%s-%d", t.Name, i)
 			if p.Leader == wire.NoBroker || len(p.ISR) != len(p.Replicas) {
-				why = fmt.Sprintf("%s has leader %d, and %v of %v in sync", name, p.Leader, p.ISR, p.Replicas)
+				why = fmt.Sprintf("%s has leader %d, and %v of %v in sync%s", name, p.Leader, p.ISR, p.Replicas, d.described(t, i))
 				return false
 			}
 			end := wire.Offset(-1)
@@ -304,10 +319,10 @@ func (d *dataSimulation) differing(inLength bool) (why string) {
 	return why
 }
 
-// logBytes is a whole log.
-func logBytes(log *storage.Log) ([]byte, error) {
+// logBytes is a log from the batch on that has an offset.
+func logBytes(log *storage.Log, from wire.Offset) ([]byte, error) {
 	var out bytes.Buffer
-	for at := log.Start(); at < log.End(); {
+	for at := from; at < log.End(); {
 		slice, code, err := log.Read(at, 1<<20, log.End(), true)
 		if err != nil || code != wire.ErrNone {
 			return nil, errors.Join(err, fmt.Errorf("read at %d: %s", at, code))
@@ -334,12 +349,13 @@ func (d *dataSimulation) checkReplicas() {
 		for i := range t.Partitions {
 			var first []byte
 			var of *simNode
+			from := d.start(t, i) // each replica deletes by itself what is too old
 			for _, x := range d.nodes {
 				r := x.replica(t, i)
 				if r == nil {
 					continue
 				}
-				b, err := logBytes(r.Log())
+				b, err := logBytes(r.Log(), from)
 				switch {
 				case err != nil:
 					d.failed("node %d, %s-%d: %v", x.name, t.Name, i, err)
@@ -375,7 +391,10 @@ func (d *dataSimulation) caughtUp() (why string) {
 
 // checkGroup compares what the group has read and committed.
 func (d *dataSimulation) checkGroup() {
-	d.writer.Each(func(p int32, sequence, offset int64) {
+	d.writer.Each(func(p int32, sequence, offset int64, _ time.Time) {
+		if d.deletedBetween(p, offset, offset+1) {
+			return
+		}
 		value := d.readers.values[p][offset]
 		if !strings.HasPrefix(value, fmt.Sprintf("%d/%d/", p, sequence)) || !d.readers.read[p][value] {
 			d.failed("value %d of partition %d was acknowledged at %d, where %q was read; by the group: %t", sequence, p, offset, value, d.readers.read[p][value])
@@ -417,8 +436,13 @@ func (d *dataSimulation) check(stopReading func()) {
 		return
 	}
 	stopReading()
-	if !d.becomes(10*time.Second, "all replicas have the same when nothing is written any more", d.alike) {
+	if !d.becomes(10*time.Second, "all replicas have the same when nothing is written any more", d.alike) || !d.becomes(10*time.Second, "what was deleted is deleted everywhere", d.undeleted) {
 		return
+	}
+	for p := range d.partitions {
+		if d.operator.ages {
+			d.writer.Deleted(int32(p), int64(d.highestStart(p)))
+		}
 	}
 	v, err := d.writer.Check(ctx)
 	if err != nil {
@@ -430,11 +454,12 @@ func (d *dataSimulation) check(stopReading func()) {
 	}
 	d.checkReplicas()
 	d.checkGroup()
+	d.checkDeleted()
 	total := 0
 	for _, n := range d.landed {
 		total += n
 	}
-	d.t.Logf("seed %d: %d acknowledged, %d given up (%v), %d commits, faults %v", d.seed, v.Acked, v.Failed, v.LastError, d.readers.commits, d.landed)
+	d.t.Logf("seed %d: %d acknowledged, %d given up (%v), %d deleted, %d commits, faults %v, operator %v", d.seed, v.Acked, v.Failed, v.LastError, v.Deleted, d.readers.commits, d.landed, d.operator.done)
 	if v.Acked < 500 || d.readers.commits < 5 || total < 5 {
 		d.failed("%d acknowledged records, %d commits and %d faults: too few for the run to mean anything", v.Acked, d.readers.commits, total)
 	}
@@ -464,8 +489,11 @@ func (d *dataSimulation) live() {
 	reading.Go(func() { d.consume(ctx) })
 	reading.Go(func() { d.read(ctx) })
 	if d.wait(20*time.Second, "the group commits", d.begun) {
-		d.trouble()
-		d.check(stop)
+		if end, ok := d.operate(); ok {
+			d.trouble()
+			end()
+			d.check(stop)
+		}
 	}
 	stop()
 	_ = d.writer.Stop(ctx) // if it has not been stopped

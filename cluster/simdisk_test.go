@@ -55,7 +55,7 @@ func (d *simDisk) begin(x *simNode, n *Node) []func() error {
 			return nil
 		})
 		o.BootID = d.bootID
-		o.Schedule = d.sync
+		o.Schedule, o.Retention = d.sync, time.Second
 	}
 	keep := func() error {
 		d.keeping.Go(func() { d.keepHouse(n) })

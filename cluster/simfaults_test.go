@@ -226,10 +226,12 @@ func (d *dataSimulation) cutHosts(x *simNode, hosts []string, from, to bool) (he
 	return func() { set(false) }
 }
 
-// note has a fault in the history and in the nodes' logs.
+// note has a fault, or what the operator does, in the history and in the nodes' logs.
 func (d *dataSimulation) note(format string, args ...any) {
 	line := fmt.Sprintf("--- %s: ", time.Now().UTC().Format("04:05.000")) + fmt.Sprintf(format, args...)
+	d.mu.Lock()
 	d.history = append(d.history, line)
+	d.mu.Unlock()
 	fmt.Fprintln(d, line)
 }
 

@@ -119,7 +119,7 @@ func (s *steady) sound() {
 	defer cancel()
 	v, err := s.w.Check(ctx)
 	missed := 0
-	s.w.Each(func(p int32, sequence, offset int64) {
+	s.w.Each(func(p int32, sequence, offset int64, _ time.Time) {
 		if at, ok := s.read[fmt.Sprint(p, "/", sequence)]; !ok || at != offset {
 			missed++
 		}

@@ -49,6 +49,7 @@ type history struct {
 	offsets   []int64
 	times     []time.Time
 	took      []time.Duration // from the call of the client to the acknowledgement
+	deleted   int64           // what is below this offset may have been deleted on purpose
 }
 
 // RetryPause is how long the client waits before it tries again, and the least age of metadata that it asks for anew.
@@ -85,14 +86,21 @@ func (w *Writer) Note(p int32, sequence, offset int64) {
 	w.acked(p, sequence, time.Now(), &kgo.Record{Offset: offset}, nil)
 }
 
-// Each calls f for all that was acknowledged.
-func (w *Writer) Each(f func(p int32, sequence, offset int64)) {
+// Deleted notes that what lies below an offset may have been deleted on purpose: it need not be there.
+func (w *Writer) Deleted(p int32, before int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.partitions[p].deleted = max(w.partitions[p].deleted, before)
+}
+
+// Each calls f for all that was acknowledged. begun is when the client was given it, which is its timestamp.
+func (w *Writer) Each(f func(p int32, sequence, offset int64, begun time.Time)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for p := range w.partitions {
 		h := &w.partitions[p]
 		for i := range h.sequences {
-			f(int32(p), h.sequences[i], h.offsets[i])
+			f(int32(p), h.sequences[i], h.offsets[i], h.times[i].Add(-h.took[i]))
 		}
 	}
 }
@@ -225,6 +233,7 @@ type Verdict struct {
 	Sent, Acked, Failed int
 	Read                int // records in the topic
 	Lost                int // acknowledged, and not there
+	Deleted             int // acknowledged, and not there, as it may be ([Writer.Deleted])
 	Moved               int // acknowledged at one offset, read at another
 	Doubled             int // values that are there more than once
 	Reordered           int // acknowledged in order, read out of it
@@ -253,19 +262,10 @@ func (w *Writer) Check(ctx context.Context) (v Verdict, err error) {
 		return v, err
 	}
 	defer c.Close()
-	ends, err := kadm.NewClient(c).ListEndOffsets(ctx, w.opts.Topic)
-	if err == nil {
-		err = ends.Error()
-	}
+	left, err := w.left(ctx, kadm.NewClient(c))
 	if err != nil {
-		return v, fmt.Errorf("list end offsets: %w", err)
+		return v, err
 	}
-	left := map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			left[o.Partition] = o.Offset
-		}
-	})
 	read := make([]map[int64]int64, w.opts.Partitions) // offset by sequence
 	last := make([]int64, w.opts.Partitions)
 	for p := range read {
@@ -286,6 +286,25 @@ func (w *Writer) Check(ctx context.Context) (v Verdict, err error) {
 	}
 	w.compare(&v, read)
 	return v, nil
+}
+
+// left returns the ends of the partitions in which there is anything.
+func (w *Writer) left(ctx context.Context, c *kadm.Client) (map[int32]int64, error) {
+	starts, err := c.ListStartOffsets(ctx, w.opts.Topic)
+	if err = errors.Join(err, starts.Error()); err != nil {
+		return nil, fmt.Errorf("list start offsets: %w", err)
+	}
+	ends, err := c.ListEndOffsets(ctx, w.opts.Topic)
+	if err = errors.Join(err, ends.Error()); err != nil {
+		return nil, fmt.Errorf("list end offsets: %w", err)
+	}
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if start, ok := starts.Lookup(o.Topic, o.Partition); ok && o.Offset > start.Offset {
+			left[o.Partition] = o.Offset
+		}
+	})
+	return left, nil
 }
 
 // seen notes a record that was read.
@@ -321,6 +340,8 @@ func (w *Writer) compare(v *Verdict, read []map[int64]int64) {
 		for i, sequence := range h.sequences {
 			at, ok := read[p][sequence]
 			switch {
+			case !ok && h.offsets[i] < h.deleted:
+				v.Deleted++
 			case !ok:
 				v.Lost++
 				v.Example = fmt.Sprintf("lost: value %d of partition %d, acknowledged at %d (of %d acknowledged)", sequence, p, h.offsets[i], len(h.sequences))
