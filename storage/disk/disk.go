@@ -44,7 +44,7 @@ type Options struct {
 	Dir string // exists
 	FS  vfs.FS // nil: the real one
 
-	// Log gives the settings of a replica's log. nil: the defaults.
+	// Log gives the settings of a replica's log; of no replica: those that hold where nothing else is said. nil: the defaults.
 	Log func(Replica) storage.Options
 	// HighWatermark gives the offset past which retention deletes nothing; it is noted beside the durable offset, and given
 	// back by [Disk.Watermark]. It must be quick. nil: the durable end, and nothing is noted.
@@ -171,7 +171,7 @@ func Open(o Options) (*Disk, Report, error) {
 		return nil, Report{}, fmt.Errorf("log directory options: %w", err)
 	}
 	d := &Disk{options: o, files: storage.NewFileCache(o.FS, o.OpenFiles)}
-	d.syncers.limit = o.Syncers
+	d.syncers.limit, d.keeping.d = o.Syncers, d
 	d.mu.replicas = map[wire.TopicIDPartition]*replica{}
 	lock, err := o.FS.Lock(o.Dir + "/" + lockFile)
 	if err != nil {
@@ -183,7 +183,7 @@ func Open(o Options) (*Disk, Report, error) {
 		lock.Close()
 		return nil, report, fmt.Errorf("log directory %s: %w", o.Dir, err)
 	}
-	if d.keeping.d = d; o.Schedule == nil {
+	if o.Schedule == nil {
 		d.keeping.start()
 	}
 	return d, report, nil
@@ -522,7 +522,7 @@ func (d *Disk) writeManifestLocked(lines []byte) error {
 	return nil
 }
 
-// Delete removes a replica for good. Its files go a little later. The caller has seen the committed record that deletes
+// Delete removes a replica for good. Its files go after the time for which those of deleted segments are kept. The caller has seen the committed record that deletes
 // the topic id, or moves the replica away.
 func (d *Disk) Delete(key wire.TopicIDPartition) error {
 	return d.remove(key, d.deletedName, d.keeping.discard)
@@ -531,11 +531,11 @@ func (d *Disk) Delete(key wire.TopicIDPartition) error {
 // SetAside takes a replica out of use and keeps its files, under a name of which nothing here takes notice: nobody knows what it is any
 // more, and it may be all that is left.
 func (d *Disk) SetAside(key wire.TopicIDPartition) error {
-	return d.remove(key, func(r Replica) string { return d.uniqueName(r, asideSuffix) }, func(string) {})
+	return d.remove(key, func(r Replica) string { return d.uniqueName(r, asideSuffix) }, func(string, time.Duration) {})
 }
 
-// remove takes a replica out under another name, and lets then have what is left.
-func (d *Disk) remove(key wire.TopicIDPartition, name func(Replica) string, then func(dir string)) error {
+// remove takes a replica out under another name, and lets then have what is left, with how long deleted files are kept.
+func (d *Disk) remove(key wire.TopicIDPartition, name func(Replica) string, then func(dir string, kept time.Duration)) error {
 	d.mu.Lock()
 	r := d.mu.replicas[key]
 	delete(d.mu.replicas, key)
@@ -556,7 +556,7 @@ func (d *Disk) remove(key wire.TopicIDPartition, name func(Replica) string, then
 			d.offline(err)
 			return fmt.Errorf("rename %s: %w", from, err)
 		}
-		defer then(to)
+		defer then(to, r.log.Options().FileDeleteDelay)
 	}
 	return d.change(removeLine(key), func() { delete(d.manifest.entries, key) })
 }
@@ -577,17 +577,16 @@ func (d *Disk) uniqueName(r Replica, suffix string) string {
 
 var deletedPattern = regexp.MustCompile(`\.[0-9a-f]{32}-delete$`)
 
-// removeDeleted completes removals that a stop interrupted.
+// removeDeleted completes removals that a stop interrupted. Of what topic it was is not known any more: what holds for any is kept to.
 func (d *Disk) removeDeleted() error {
+	kept := d.options.Log(Replica{}).FileDeleteDelay
 	names, err := d.options.FS.List(d.options.Dir)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
 		if deletedPattern.MatchString(name) {
-			if err := d.options.FS.RemoveAll(d.options.Dir + "/" + name); err != nil {
-				return err
-			}
+			d.keeping.discard(d.options.Dir+"/"+name, kept)
 		}
 	}
 	return nil

@@ -689,3 +689,59 @@ func TestAReplicaThatComesBackBeginsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What is deleted can be taken back by hand for as long as deleted segments can, and goes then; a restart in between does not hasten it.
+func TestDeletedReplicasAreKeptForAWhile(t *testing.T) {
+	fs, now := newFS(t), time.Unix(1000, 0)
+	o := options(fs)
+	o.Now = func() time.Time { return now }
+	o.Schedule = func(*storage.Log) {}
+	o.Log = func(Replica) storage.Options { return storage.Options{FileDeleteDelay: time.Minute} }
+	there := func(d *Disk) (n int) {
+		t.Helper()
+		d.KeepHouse()
+		names, err := fs.List("/d")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, "-delete") {
+				n++
+			}
+		}
+		return n
+	}
+	d, _ := mustOpen(t, o)
+	if err := d.Add(first, second); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []Replica{first, second} {
+		appendTo(t, d, r, 5)
+	}
+	if err := d.Delete(first.Key()); err != nil || there(d) != 1 {
+		t.Fatal("gone at once", err)
+	}
+	now = now.Add(50 * time.Second)
+	if err := d.Delete(second.Key()); err != nil || there(d) != 2 {
+		t.Fatal("gone before its time", err)
+	}
+	now = now.Add(20 * time.Second)
+	if n := there(d); n != 1 {
+		t.Fatalf("%d are there after the time of the first", n)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, _ = mustOpen(t, o)
+	now = now.Add(50 * time.Second)
+	if n := there(d); n != 1 {
+		t.Fatalf("%d are there after a restart", n)
+	}
+	now = now.Add(20 * time.Second)
+	if n := there(d); n != 0 {
+		t.Fatalf("%d are still there", n)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -26,7 +26,7 @@
 //   - a log meets a disk error: all logs of the directory are as good as gone, and Options.OnOffline is told, once;
 //   - a replica is in the manifest and its files are not there: its log opens empty and suspect;
 //   - a directory is there that no replica of the manifest owns: it is left alone. A replica is removed by Delete only;
-//   - the process dies between manifest and removal of the files: the next Open removes them.
+//   - the process dies between manifest and removal of the files: after the next Open they are kept as long again, and go.
 //
 // The directory's lock and the manifest are ours; a directory that Apache Kafka wrote is opened replica by replica with
 // Add, which takes its recovery points from the checkpoint files.

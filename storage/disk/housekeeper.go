@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,8 +26,14 @@ type housekeeper struct {
 		dirty      []*replica // wait for a checkpoint
 		checkpoint time.Time  // when; zero: nothing is dirty
 		due        dueHeap
-		discarded  []string // directories to remove
+		discarded  []discarded
 	}
+}
+
+// discarded is a directory to be removed when its time has come.
+type discarded struct {
+	dir string
+	at  time.Time
 }
 
 // due says that a replica's log wants to be looked at.
@@ -105,12 +112,24 @@ func (d *Disk) touch(key wire.TopicIDPartition) {
 	}
 }
 
-// discard has a directory removed.
-func (k *housekeeper) discard(dir string) {
+// discard has a directory removed, after a while in which it can be taken back by hand.
+func (k *housekeeper) discard(dir string, after time.Duration) {
 	k.mu.Lock()
-	k.mu.discarded = append(k.mu.discarded, dir)
+	k.mu.discarded = append(k.mu.discarded, discarded{dir, k.d.options.Now().Add(after)})
 	k.mu.Unlock()
 	k.nudge()
+}
+
+// takeDiscardedLocked takes the directories out that are to be removed by now.
+func (k *housekeeper) takeDiscardedLocked(now time.Time) (dirs []string) {
+	k.mu.discarded = slices.DeleteFunc(k.mu.discarded, func(c discarded) bool {
+		if c.at.After(now) {
+			return false
+		}
+		dirs = append(dirs, c.dir)
+		return true
+	})
+	return dirs
 }
 
 func (k *housekeeper) run() {
@@ -140,8 +159,7 @@ func (k *housekeeper) step() (next time.Time) {
 	d := k.d
 	now := d.options.Now()
 	k.mu.Lock()
-	discarded := k.mu.discarded
-	k.mu.discarded = nil
+	remove := k.takeDiscardedLocked(now)
 	checkpoint := !k.mu.checkpoint.IsZero() && !k.mu.checkpoint.After(now)
 	var tend []*replica
 	for len(k.mu.due) > 0 && !k.mu.due[0].at.After(now) {
@@ -155,7 +173,7 @@ func (k *housekeeper) step() (next time.Time) {
 	if d.Err() != nil {
 		return time.Time{}
 	}
-	for _, dir := range discarded {
+	for _, dir := range remove {
 		if err := d.options.FS.RemoveAll(dir); err != nil {
 			d.offline(fmt.Errorf("remove %s: %w", dir, err))
 		}
@@ -173,6 +191,11 @@ func (k *housekeeper) step() (next time.Time) {
 	next = k.mu.checkpoint
 	if len(k.mu.due) > 0 && (next.IsZero() || k.mu.due[0].at.Before(next)) {
 		next = k.mu.due[0].at
+	}
+	for _, c := range k.mu.discarded {
+		if next.IsZero() || c.at.Before(next) {
+			next = c.at
+		}
 	}
 	return next
 }
