@@ -117,7 +117,8 @@ func (a *alterer) again(partitions []*Partition, list []Alteration) {
 }
 
 func (a *alterer) settle(p *Partition, asked Alteration, answer Altered) {
-	if answer.Code != wire.ErrNone {
+	// NEW_LEADER_ELECTED: it came into force, and ended a reassignment that gave the partition to another leader.
+	if answer.Code != wire.ErrNone && answer.Code != wire.ErrNewLeaderElected {
 		a.log.Info("in-sync replicas not changed", "partition", p.Name, "code", answer.Code.String(), "asked", asked.ISR)
 		p.Altered(asked.Proposal, true, 0, 0, nil)
 		return

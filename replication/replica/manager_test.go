@@ -136,3 +136,31 @@ func TestTwoAnswersAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// An ISR that came into force, and with it another leader, is not taken for refused: until the metadata says who leads, it holds the
+// watermark.
+func TestAnISRThatEndsAReassignmentIsNotRefused(t *testing.T) {
+	_, d := newDisk(t)
+	r := disk.Replica{TopicID: wire.UUID{1}, Topic: "t"}
+	if err := d.Add(r); err != nil {
+		t.Fatal(err)
+	}
+	env := Alone(1)
+	env.Eligible = func(wire.BrokerID, wire.BrokerEpoch) bool { return true }
+	var asked []replication.Proposal
+	env.Propose = func(_ *Partition, p replication.Proposal) { asked = append(asked, p) }
+	p := NewPartition(wire.TopicPartition{Topic: "t"}, r.Key(), env, d.Log(r.Key()), Settings{MinInSync: 1}, 0)
+	p.Lead(replication.Assignment{Epoch: 1, Replicas: []wire.BrokerID{2, 1}, Adding: []wire.BrokerID{2}, InSync: []wire.BrokerID{1}})
+	if code := p.Fetched(2, 7, 1, 0); code != wire.ErrNone || len(asked) != 1 {
+		t.Fatalf("%s, asked for %+v", code, asked)
+	}
+	var said strings.Builder
+	a := newAlterer(nil, slog.New(slog.NewTextHandler(&said, nil)))
+	a.settle(p, Alteration{r.Key(), asked[0]}, Altered{Code: wire.ErrNewLeaderElected, LeaderEpoch: 2, PartitionEpoch: 1, ISR: []wire.BrokerID{2}})
+	if got := p.Describe().Asked; len(got) != 2 || said.Len() > 0 {
+		t.Errorf("holds the watermark: %v; said: %s", got, said.String())
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
