@@ -84,25 +84,38 @@ func (a *alterer) run(ctx context.Context) {
 			}
 		}
 		answers, err := a.alter(ctx, list)
-		if err != nil || len(answers) != len(list) {
-			if ctx.Err() != nil {
-				return
+		if err == nil && len(answers) == len(list) {
+			if partitions, list = a.settleAll(partitions, list, answers); len(list) == 0 {
+				pause = 0
+				continue
 			}
-			pause = min(max(2*pause, 20*time.Millisecond), time.Second)
-			a.log.Info("in-sync replicas not changed yet", "partitions", len(list), "error", err)
-			a.again(partitions, list)
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-				return
-			}
-			continue
 		}
-		pause = 0
-		for i, p := range partitions {
+		if ctx.Err() != nil {
+			return
+		}
+		pause = min(max(2*pause, 20*time.Millisecond), time.Second)
+		a.log.Info("in-sync replicas not changed yet", "partitions", len(list), "error", err)
+		a.again(partitions, list)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// settleAll takes the answers, and returns what must be asked again. A controller that knows less than this leader is not the
+// controller any more: that it refuses says nothing of what became of an earlier question, whose answer got lost.
+func (a *alterer) settleAll(partitions []*Partition, list []Alteration, answers []Altered) (again []*Partition, asked []Alteration) {
+	for i, p := range partitions {
+		switch answers[i].Code {
+		case wire.ErrNotController, wire.ErrUnknownTopicID, wire.ErrUnknownTopicOrPartition:
+			again, asked = append(again, p), append(asked, list[i])
+		default:
 			a.settle(p, list[i], answers[i])
 		}
 	}
+	return again, asked
 }
 
 // again puts back what was not answered, unless the partition has proposed something newer.

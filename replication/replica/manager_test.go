@@ -1,10 +1,12 @@
 package replica
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kraftgo/kraftgo/replication"
 	"github.com/kraftgo/kraftgo/storage/disk"
@@ -137,9 +139,9 @@ func TestTwoAnswersAtOnce(t *testing.T) {
 	}
 }
 
-// An ISR that came into force, and with it another leader, is not taken for refused: until the metadata says who leads, it holds the
-// watermark.
-func TestAnISRThatEndsAReassignmentIsNotRefused(t *testing.T) {
+// leading returns a partition that leads with a follower outside the ISR, and the ISR that it asks for as that fetches.
+func leading(t *testing.T) (*Partition, Alteration, *disk.Disk) {
+	t.Helper()
 	_, d := newDisk(t)
 	r := disk.Replica{TopicID: wire.UUID{1}, Topic: "t"}
 	if err := d.Add(r); err != nil {
@@ -154,13 +156,49 @@ func TestAnISRThatEndsAReassignmentIsNotRefused(t *testing.T) {
 	if code := p.Fetched(2, 7, 1, 0); code != wire.ErrNone || len(asked) != 1 {
 		t.Fatalf("%s, asked for %+v", code, asked)
 	}
+	return p, Alteration{r.Key(), asked[0]}, d
+}
+
+// An ISR that came into force, and with it another leader, is not taken for refused: until the metadata says who leads, it holds the
+// watermark.
+func TestAnISRThatEndsAReassignmentIsNotRefused(t *testing.T) {
+	p, asked, d := leading(t)
 	var said strings.Builder
 	a := newAlterer(nil, slog.New(slog.NewTextHandler(&said, nil)))
-	a.settle(p, Alteration{r.Key(), asked[0]}, Altered{Code: wire.ErrNewLeaderElected, LeaderEpoch: 2, PartitionEpoch: 1, ISR: []wire.BrokerID{2}})
+	a.settle(p, asked, Altered{Code: wire.ErrNewLeaderElected, LeaderEpoch: 2, PartitionEpoch: 1, ISR: []wire.BrokerID{2}})
 	if got := p.Describe().Asked; len(got) != 2 || said.Len() > 0 {
 		t.Errorf("holds the watermark: %v; said: %s", got, said.String())
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A controller that was deposed, and does not know it, refuses what the next one may have granted, with an answer that got lost. Nothing
+// is settled by that: the ISR that was asked for holds the watermark, and is asked for again.
+func TestAnOldControllerRefusesNothing(t *testing.T) {
+	for _, code := range []wire.ErrorCode{wire.ErrNotController, wire.ErrUnknownTopicID, wire.ErrUnknownTopicOrPartition} {
+		p, asked, d := leading(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		questions := 0
+		a := newAlterer(func(_ context.Context, list []Alteration) ([]Altered, error) {
+			if questions++; questions == 1 {
+				return []Altered{{Code: code}}, nil
+			}
+			if got := p.Describe().Asked; len(got) != 2 || len(list) != 1 || list[0].PartitionEpoch != asked.PartitionEpoch {
+				t.Errorf("%s: holds the watermark: %v; asked again: %+v", code, got, list)
+			}
+			cancel()
+			return []Altered{{ISR: []wire.BrokerID{1, 2}, LeaderEpoch: 1, PartitionEpoch: 1}}, nil
+		}, slog.New(slog.DiscardHandler))
+		a.propose(p, asked.Proposal)
+		time.AfterFunc(10*time.Second, cancel)
+		a.run(ctx)
+		if questions != 2 {
+			t.Errorf("%s: %d questions", code, questions)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
