@@ -36,8 +36,9 @@ import (
 // At the end, when all has healed, what was acknowledged is there, once, in its place and in order, no two values were seen at one offset,
 // no consumer has skipped anything, the replicas are equal byte for byte, and what the group has committed is committed.
 //
-// Meanwhile, in most runs, an operator deletes records and has them deleted by age (simoperator_test.go): what is acknowledged as deleted
-// is gone on every replica, and nothing else is gone.
+// Meanwhile, in most runs, an operator changes things (simoperator_test.go, simmoves_test.go). It deletes records, and has them deleted by age: what is acknowledged as deleted
+// is gone on every replica, and nothing else is gone. It moves partitions to other brokers, changes how many replicas they have, and
+// cancels that: at the end every broker holds what it is to hold, and nothing else.
 //
 // What goes wrong is what the topic's durability promises to survive (simfaults_test.go). A process cannot be paused here, and a disk
 // neither fills up nor gives errors: that is in cluster/sim and cluster/e2e.
@@ -436,7 +437,7 @@ func (d *dataSimulation) check(stopReading func()) {
 		return
 	}
 	stopReading()
-	if !d.becomes(10*time.Second, "all replicas have the same when nothing is written any more", d.alike) || !d.becomes(10*time.Second, "what was deleted is deleted everywhere", d.undeleted) {
+	if !d.becomes(10*time.Second, "all replicas have the same when nothing is written any more", d.alike) || !d.becomes(10*time.Second, "what was deleted is deleted everywhere", d.undeleted) || !d.becomes(10*time.Second, "nobody holds what it is not to hold", d.strays) {
 		return
 	}
 	for p := range d.partitions {

@@ -48,6 +48,7 @@ type sawStart struct {
 var operatorActs = map[string]func(d *dataSimulation) bool{
 	"delete records": deleteRecords,
 	"retention":      changeRetention,
+	"reassign":       reassign,
 }
 
 // operate begins to operate, in most runs. end ends it, with settings as they were at the beginning.
