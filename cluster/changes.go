@@ -67,16 +67,14 @@ func (c *changes) begin(m *replica.Manager) error {
 	// A replica whose topic is not in the metadata, or that is not assigned to this broker, was deleted or moved away while we
 	// were down: that is committed, and we have all that was committed before this broker registered, after which nothing of
 	// ours can have been added. In a history that was recovered from what one node knew, nothing of this is certain.
-	remove := c.node.disk.Delete
-	if c.node.identity.SetAside {
-		remove = c.node.setAside
-	}
+	var gone []wire.TopicIDPartition
 	for _, r := range c.node.disk.Replicas() {
 		if t := image.TopicByID(r.TopicID); t == nil || int(r.Partition) >= len(t.Partitions) || !slices.Contains(t.Partitions[r.Partition].Replicas, c.node.identity.Broker) {
-			if err := remove(r.Key()); err != nil {
-				return err
-			}
+			gone = append(gone, r.Key())
 		}
+	}
+	if err := c.discard(gone); err != nil {
+		return err
 	}
 	if err := c.node.settledIn(); err != nil {
 		return err
@@ -94,6 +92,19 @@ func (c *changes) assignments(image *metadata.Image) (all []replica.Assignment) 
 		return true
 	})
 	return all
+}
+
+// discard takes replicas away that were not of this broker any more when it started, as far as that is certain.
+func (c *changes) discard(gone []wire.TopicIDPartition) error {
+	if !c.node.identity.SetAside {
+		return c.node.disk.Delete(gone...)
+	}
+	for _, key := range gone {
+		if err := c.node.setAside(key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // throttle puts the rates of throttled replicas in force.
@@ -143,7 +154,8 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 		return
 	}
 	var list []replica.Assignment
-	var names []string // of topics with new settings
+	var away []wire.TopicIDPartition // replicas that are not of this broker any more
+	var names []string               // of topics with new settings
 	everything, brokers := false, false
 	for _, r := range records {
 		switch r := r.(type) {
@@ -158,7 +170,7 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 			c.countElection(r)
 			if t := image.TopicByID(r.Topic); t != nil {
 				list = c.assignment(list, image, t, r.Partition)
-				c.movedAway(m, t, r.Partition)
+				away = c.movedAway(away, t, r.Partition)
 			}
 		case *metadata.RegisterBroker, *metadata.BrokerState, *metadata.UnregisterBroker:
 			brokers = true
@@ -173,6 +185,7 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 			}
 		}
 	}
+	c.remove(m, away)
 	c.assign(m, image, list)
 	if brokers { // who is alive decides who may be in sync
 		m.Reconsider()
@@ -187,13 +200,15 @@ func (c *changes) apply(image *metadata.Image, records []metadata.Record) {
 // applyWhole goes by an image of which it is not known what led to it, since it came as a snapshot: this broker was too far behind.
 func (c *changes) applyWhole(m *replica.Manager, image *metadata.Image) {
 	deleted := map[wire.TopicID]bool{}
+	var away []wire.TopicIDPartition
 	for _, p := range m.All() {
 		if t := image.TopicByID(p.ID.Topic); t == nil {
 			deleted[p.ID.Topic] = true
 		} else {
-			c.movedAway(m, t, p.ID.Partition)
+			away = c.movedAway(away, t, p.ID.Partition)
 		}
 	}
+	c.remove(m, away)
 	for id := range deleted {
 		c.delete(m, id)
 	}
@@ -277,13 +292,18 @@ func (c *changes) end() {
 	c.ended = true
 }
 
-// movedAway removes the replica here of a partition that is not assigned to this broker any more.
-func (c *changes) movedAway(m *replica.Manager, t *metadata.Topic, i wire.Partition) {
+// movedAway appends the partition to list if it is not assigned to this broker any more.
+func (c *changes) movedAway(list []wire.TopicIDPartition, t *metadata.Topic, i wire.Partition) []wire.TopicIDPartition {
 	if slices.Contains(t.Partitions[i].Replicas, c.node.identity.Broker) {
-		return
+		return list
 	}
-	if err := m.Remove(wire.TopicIDPartition{Topic: t.ID, Partition: i}); err != nil {
-		c.node.log.Error("replica that moved away not removed from disk", "topic", t.Name, "partition", i, "error", err)
+	return append(list, wire.TopicIDPartition{Topic: t.ID, Partition: i})
+}
+
+// remove removes the replicas that moved away, all together.
+func (c *changes) remove(m *replica.Manager, away []wire.TopicIDPartition) {
+	if err := m.Remove(away...); err != nil {
+		c.node.log.Error("replicas that moved away not removed from disk", "error", err)
 	}
 }
 

@@ -362,29 +362,34 @@ func (m *Manager) Delete(topic wire.TopicID) error {
 	return m.remove(gone)
 }
 
-// Remove removes one replica, which a committed record has moved away.
-func (m *Manager) Remove(key wire.TopicIDPartition) error {
+// Remove removes replicas, which committed records have moved away.
+func (m *Manager) Remove(keys ...wire.TopicIDPartition) error {
+	var gone []*Partition
 	m.mu.Lock()
-	p := m.partitions[key]
-	delete(m.partitions, key)
-	m.mu.Unlock()
-	if p == nil {
-		return nil
+	for _, key := range keys {
+		if p := m.partitions[key]; p != nil {
+			gone = append(gone, p)
+			delete(m.partitions, key)
+		}
 	}
-	return m.remove([]*Partition{p})
+	m.mu.Unlock()
+	return m.remove(gone)
 }
 
 func (m *Manager) remove(gone []*Partition) error {
-	var faults []error
+	if len(gone) == 0 {
+		return nil // as with most of what is committed: the disk need not be asked
+	}
+	keys := make([]wire.TopicIDPartition, 0, len(gone))
 	for _, p := range gone {
 		m.fetchers.drop(p)
 		p.Retire(wire.ErrUnknownTopicOrPartition)
 		if m.observer != nil {
 			m.observer.Resigned(p)
 		}
-		faults = append(faults, m.disk.Delete(p.ID))
+		keys = append(keys, p.ID)
 	}
-	return errors.Join(faults...)
+	return m.disk.Delete(keys...)
 }
 
 // Acked takes a follower's reports of what it has synced. It returns how many came early and must be told again.

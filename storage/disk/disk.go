@@ -522,43 +522,65 @@ func (d *Disk) writeManifestLocked(lines []byte) error {
 	return nil
 }
 
-// Delete removes a replica for good. Its files go after the time for which those of deleted segments are kept. The caller has seen the committed record that deletes
-// the topic id, or moves the replica away.
-func (d *Disk) Delete(key wire.TopicIDPartition) error {
-	return d.remove(key, d.deletedName, d.keeping.discard)
+// Delete removes replicas for good, all with as many syncs as one. Their files go after the time for which those of deleted segments are
+// kept. The caller has seen the committed record that deletes the topic id, or moves the replicas away.
+func (d *Disk) Delete(keys ...wire.TopicIDPartition) error {
+	return d.remove(keys, d.deletedName, d.keeping.discard)
 }
 
 // SetAside takes a replica out of use and keeps its files, under a name of which nothing here takes notice: nobody knows what it is any
 // more, and it may be all that is left.
 func (d *Disk) SetAside(key wire.TopicIDPartition) error {
-	return d.remove(key, func(r Replica) string { return d.uniqueName(r, asideSuffix) }, func(string, time.Duration) {})
+	return d.remove([]wire.TopicIDPartition{key}, func(r Replica) string { return d.uniqueName(r, asideSuffix) }, func(string, time.Duration) {})
 }
 
-// remove takes a replica out under another name, and lets then have what is left, with how long deleted files are kept.
-func (d *Disk) remove(key wire.TopicIDPartition, name func(Replica) string, then func(dir string, kept time.Duration)) error {
-	d.mu.Lock()
-	r := d.mu.replicas[key]
-	delete(d.mu.replicas, key)
-	d.mu.Unlock()
-	if r == nil {
-		return ErrUnknownReplica
+// remove takes replicas out under other names, and lets then have what is left, with how long deleted files are kept. Those that are not
+// known keep no others from it.
+func (d *Disk) remove(keys []wire.TopicIDPartition, name func(Replica) string, then func(dir string, kept time.Duration)) error {
+	var faults []error
+	var lines []byte
+	type leftover struct {
+		dir  string
+		kept time.Duration
 	}
-	r.log.Abandon()
-	fsys, dir := d.options.FS, d.options.Dir
-	from := dir + "/" + r.DirName()
-	if _, err := fsys.Stat(from); err == nil {
-		to := dir + "/" + name(r.Replica)
-		if err := fsys.Rename(from, to); err != nil {
+	var left []leftover
+	for _, key := range keys {
+		d.mu.Lock()
+		r := d.mu.replicas[key]
+		delete(d.mu.replicas, key)
+		d.mu.Unlock()
+		if r == nil {
+			faults = append(faults, ErrUnknownReplica)
+			continue
+		}
+		r.log.Abandon()
+		lines = append(lines, removeLine(key)...)
+		from, to := d.options.Dir+"/"+r.DirName(), d.options.Dir+"/"+name(r.Replica)
+		if _, err := d.options.FS.Stat(from); err != nil {
+			continue
+		}
+		if err := d.options.FS.Rename(from, to); err != nil {
 			d.offline(err)
 			return fmt.Errorf("rename %s: %w", from, err)
 		}
-		if err := fsys.SyncDir(dir); err != nil {
-			d.offline(err)
-			return fmt.Errorf("rename %s: %w", from, err)
-		}
-		defer then(to, r.log.Options().FileDeleteDelay)
+		left = append(left, leftover{to, r.log.Options().FileDeleteDelay})
 	}
-	return d.change(removeLine(key), func() { delete(d.manifest.entries, key) })
+	if len(left) > 0 {
+		if err := d.options.FS.SyncDir(d.options.Dir); err != nil {
+			d.offline(err)
+			return fmt.Errorf("rename replicas in %s: %w", d.options.Dir, err)
+		}
+	}
+	defer func() {
+		for _, l := range left {
+			then(l.dir, l.kept)
+		}
+	}()
+	return errors.Join(append(faults, d.change(lines, func() {
+		for _, key := range keys {
+			delete(d.manifest.entries, key)
+		}
+	}))...)
 }
 
 const asideSuffix = "-aside"

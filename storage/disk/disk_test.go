@@ -745,3 +745,43 @@ func TestDeletedReplicasAreKeptForAWhile(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A topic may have thousands of partitions, and whoever deletes it does nothing else meanwhile: they go with the syncs of one.
+func TestManyReplicasAreDeletedTogether(t *testing.T) {
+	var syncs atomic.Int32
+	fs := vfs.Inject(newFS(t), func(op vfs.Op, name string) error {
+		if op == vfs.OpSync || op == vfs.OpSyncDir {
+			syncs.Add(1)
+		}
+		return nil
+	})
+	o := options(fs)
+	o.Schedule = func(*storage.Log) {}
+	d, _ := mustOpen(t, o)
+	var keys []wire.TopicIDPartition
+	for i := range 100 {
+		r := Replica{wire.TopicID{7}, "many", wire.Partition(i)}
+		if err := d.Add(r); err != nil {
+			t.Fatal(err)
+		}
+		appendTo(t, d, r, 1)
+		keys = append(keys, r.Key())
+	}
+	before := syncs.Load()
+	if err := d.Delete(append(keys, first.Key())...); !errors.Is(err, ErrUnknownReplica) {
+		t.Fatalf("one that is not known: %v", err)
+	}
+	if n := syncs.Load() - before; n > 2 {
+		t.Errorf("%d syncs", n)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, r := mustOpen(t, o)
+	if len(r.Replicas) != 0 {
+		t.Errorf("left are %d", len(r.Replicas))
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
