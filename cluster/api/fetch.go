@@ -23,6 +23,9 @@ var fetchHandler = handleLater(message.KeyFetch, func(b *Broker, r *listen.Reque
 	if peer, ok := r.Transport().(interface{ PeerBroker() wire.BrokerID }); ok { // it came by the brokers' listener
 		f.follower, f.followerEpoch = peer.PeerBroker(), m.ReplicaState.ReplicaEpoch
 		sessions = b.Followers.Sessions
+		if m.SessionEpoch == 0 {
+			b.Followers.forget()
+		}
 	}
 	if max(m.ReplicaID, m.ReplicaState.ReplicaID) != f.follower {
 		// Followers come over the internal listener. A client that says it is one could move the watermark.

@@ -25,9 +25,27 @@ type parked struct {
 // followerSessions bounds the sessions of followers: brokers are few, and each has one or a few.
 const followerSessions = 10_000
 
+// followerGone is how long a follower's session must have been idle to be that of a connection that is no more: the follower has begun a
+// new one since. A follower that has slept for so long begins anew as well.
+const followerGone = 5 * time.Minute
+
+// forget forgets the sessions of connections that are no more. Where connections break now and then, these would else be thousands, with
+// all partitions in each.
+func (f *Followers) forget() {
+	gone := f.Sessions.Expire(followerGone)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range gone {
+		delete(f.parked, id)
+		delete(f.nudged, id)
+	}
+}
+
 // NewFollowers returns an empty Followers.
-func NewFollowers() *Followers {
-	return &Followers{Sessions: replica.NewSessions(followerSessions, time.Now), parked: map[int32]parked{}, nudged: map[int32]int32{}}
+func NewFollowers() *Followers { return newFollowers(time.Now) }
+
+func newFollowers(now func() time.Time) *Followers {
+	return &Followers{Sessions: replica.NewSessions(followerSessions, now), parked: map[int32]parked{}, nudged: map[int32]int32{}}
 }
 
 // park notes a fetch that waits. It returns false if it was nudged already.

@@ -197,6 +197,19 @@ func (c *Sessions) keepLocked(s *Session) {
 	c.sessions[s.ID] = s
 }
 
+// Expire forgets the sessions that were not used for a time, and returns which.
+func (c *Sessions) Expire(idle time.Duration) (gone []int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, s := range c.sessions {
+		if c.now().Sub(s.used) > idle {
+			delete(c.sessions, id)
+			gone = append(gone, id)
+		}
+	}
+	return gone
+}
+
 // roomLocked makes room for one session, from one that has been idle for long.
 func (c *Sessions) roomLocked() bool {
 	if len(c.sessions) < c.slots {
