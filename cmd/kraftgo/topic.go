@@ -161,6 +161,8 @@ type partitionDetail struct {
 	Replicas  []int32 `json:"replicas"`
 	ISR       []int32 `json:"isr"`
 	Offline   []int32 `json:"offline"`
+	Eligible  []int32 `json:"eligible"`   // may lead though they are not in sync
+	LastKnown []int32 `json:"last_known"` // were the last that might
 }
 
 func topicDescribe(c *cli.Context) error {
@@ -186,7 +188,9 @@ func topicDescribe(c *cli.Context) error {
 			if err = errors.Join(err, config.Err); err != nil {
 				return answered("describe the settings of topic "+name, err, config.ErrMessage)
 			}
-			out = append(out, newTopicDetail(detail, config))
+			d := newTopicDetail(detail, config)
+			s.addEligible(&d)
+			out = append(out, d)
 		}
 		return printData(c, out, func(t *table) { printTopics(t, out) })
 	})
@@ -201,6 +205,7 @@ func newTopicDetail(from kadm.TopicDetail, config kadm.ResourceConfig) topicDeta
 		out.Partitions = append(out.Partitions, partitionDetail{
 			Partition: p.Partition, Leader: p.Leader, Epoch: p.LeaderEpoch,
 			Replicas: append([]int32{}, p.Replicas...), ISR: append([]int32{}, p.ISR...), Offline: append([]int32{}, p.OfflineReplicas...),
+			Eligible: []int32{}, LastKnown: []int32{},
 		})
 	}
 	for _, entry := range config.Configs {
@@ -222,13 +227,23 @@ func printTopics(t *table, topics []topicDetail) {
 			t.row("config", key+"="+d.Configs[key])
 		}
 		t.gap()
-		t.row("PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "OFFLINE")
+		row := []any{"PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "OFFLINE"}
+		// Rarely there are any: then they are what counts.
+		outside := slices.ContainsFunc(d.Partitions, func(p partitionDetail) bool { return len(p.Eligible)+len(p.LastKnown) > 0 })
+		if outside {
+			row = append(row, "ELIGIBLE", "LAST KNOWN")
+		}
+		t.row(row...)
 		for _, p := range d.Partitions {
 			leader := any(p.Leader)
 			if p.Leader < 0 {
 				leader = "none"
 			}
-			t.row(p.Partition, leader, p.Epoch, numbers(p.Replicas), numbers(p.ISR), numbers(p.Offline))
+			row = append(row[:0], p.Partition, leader, p.Epoch, numbers(p.Replicas), numbers(p.ISR), numbers(p.Offline))
+			if outside {
+				row = append(row, numbers(p.Eligible), numbers(p.LastKnown))
+			}
+			t.row(row...)
 		}
 	}
 }
