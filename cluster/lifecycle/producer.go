@@ -2,7 +2,7 @@ package lifecycle
 
 import (
 	"context"
-	"sync"
+	"fmt"
 
 	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/metadata/control"
@@ -14,13 +14,14 @@ import (
 type ProducerIDs struct {
 	fetch func(context.Context) (first wire.ProducerID, err error)
 
-	mu        sync.Mutex // held while a block is fetched: all callers wait for the same one
+	// turn holds a token while somebody has next and end, and fetches a block: all callers wait for the same one, each as long as it may.
+	turn      chan struct{}
 	next, end wire.ProducerID
 }
 
 // NewProducerIDs returns a source for one broker, whose blocks come from fetch.
 func NewProducerIDs(fetch func(context.Context) (wire.ProducerID, error)) *ProducerIDs {
-	return &ProducerIDs{fetch: fetch}
+	return &ProducerIDs{fetch: fetch, turn: make(chan struct{}, 1)}
 }
 
 // AllocateProducerIDs gives a broker a block of producer ids, and returns its first. The controller does it.
@@ -38,8 +39,12 @@ func (c *Controller) AllocateProducerIDs(ctx context.Context, broker wire.Broker
 
 // Next returns a new producer id.
 func (p *ProducerIDs) Next(ctx context.Context) (wire.ProducerID, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	select {
+	case p.turn <- struct{}{}:
+	case <-ctx.Done():
+		return wire.NoProducerID, fmt.Errorf("wait for a block of producer ids: %w", ctx.Err())
+	}
+	defer func() { <-p.turn }()
 	if p.next == p.end {
 		first, err := p.fetch(ctx)
 		if err != nil {
