@@ -38,7 +38,8 @@ import (
 //
 // Meanwhile, in most runs, an operator changes things (simoperator_test.go, simmoves_test.go). It deletes records, and has them deleted by age: what is acknowledged as deleted
 // is gone on every replica, and nothing else is gone. It moves partitions to other brokers, changes how many replicas they have, and
-// cancels that: at the end every broker holds what it is to hold, and nothing else.
+// cancels that: at the end every broker holds what it is to hold, and nothing else. It deletes a topic and creates it again, under the same
+// name: that has what was written since, and nothing of what was before.
 //
 // What goes wrong is what the topic's durability promises to survive (simfaults_test.go). A process cannot be paused here, and a disk
 // neither fills up nor gives errors: that is in cluster/sim and cluster/e2e.
@@ -434,6 +435,7 @@ func (d *dataSimulation) check(stopReading func()) {
 		return
 	}
 	if !d.becomes(30*time.Second, "all is read", d.caughtUp) {
+		d.tellOfGroup()
 		return
 	}
 	stopReading()
@@ -456,6 +458,7 @@ func (d *dataSimulation) check(stopReading func()) {
 	d.checkReplicas()
 	d.checkGroup()
 	d.checkDeleted()
+	d.checkAgain(ctx)
 	total := 0
 	for _, n := range d.landed {
 		total += n

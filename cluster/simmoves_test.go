@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kraftgo/kraftgo/metadata"
 	"github.com/kraftgo/kraftgo/metadata/control"
@@ -16,6 +17,20 @@ import (
 
 // simGroupPartition is that of the internal topic in which the group is.
 const simGroupPartition = 3
+
+// tellOfGroup tells how the group is that does not get on.
+func (d *dataSimulation) tellOfGroup() {
+	c, err := kgo.NewClient(d.options()...)
+	if err != nil {
+		d.failed("a client: %v", err)
+		return
+	}
+	defer c.Close()
+	ctx, cancel := within(operatorPatience)
+	defer cancel()
+	groups, err := kadm.NewClient(c).DescribeGroups(ctx, simGroup)
+	d.failed("the group, by its coordinator: %+v, %v%s", groups[simGroup], err, d.described(d.newest().Topic(control.OffsetsTopic), simGroupPartition))
+}
 
 // newest is the newest metadata that any node has.
 func (d *dataSimulation) newest() (newest *metadata.Image) {
@@ -27,14 +42,17 @@ func (d *dataSimulation) newest() (newest *metadata.Image) {
 	return newest
 }
 
-// reassign moves a partition, one of the topic or that of the group, to some brokers, two or more, and cancels that at times.
+// reassign moves a partition, one of the topics or that of the group, to some brokers, two or more, and cancels that at times.
 func reassign(d *dataSimulation) bool {
 	m, random := d.newest(), d.operator.random
 	if m == nil {
 		return false
 	}
 	topic, p := simTopicName, int32(random.IntN(d.partitions))
-	if random.IntN(4) == 0 {
+	switch n := random.IntN(8); {
+	case n == 0 && d.operator.again.there:
+		topic, p = d.operator.again.name(), 0
+	case n < 3:
 		topic, p = control.OffsetsTopic, simGroupPartition
 	}
 	var brokers []int32

@@ -26,6 +26,8 @@ type operator struct {
 	acts   []string       // of this run
 	done   map[string]int // acknowledged
 
+	again again
+
 	low []int64 // by partition: what is below was deleted, acknowledged
 
 	mu       sync.Mutex    // a leaf
@@ -49,6 +51,7 @@ var operatorActs = map[string]func(d *dataSimulation) bool{
 	"delete records": deleteRecords,
 	"retention":      changeRetention,
 	"reassign":       reassign,
+	"topic again":    topicAgain,
 }
 
 // operate begins to operate, in most runs. end ends it, with settings as they were at the beginning.
