@@ -155,6 +155,18 @@ func TestWhatAFollowerShows(t *testing.T) {
 	if *synced == before {
 		t.Error("the leader is not told what is synced when another mark may count")
 	}
+	p.Follow(2, 2, false)
+	if before = *synced; before == 0 {
+		t.Error("nothing was told")
+	}
+	if p.Reconsider(); *synced == before {
+		t.Error("out of the ISR, it does not tell again now and then")
+	}
+	p.Follow(2, 2, true)
+	before = *synced
+	if p.Reconsider(); *synced != before {
+		t.Error("in the ISR, it tells without need")
+	}
 }
 
 // A leader that comes to lead with records that are on no disk yet has them synced, though nothing is appended: its watermark waits for
