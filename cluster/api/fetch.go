@@ -134,8 +134,8 @@ func (f *fetch) read() {
 		f.readOne(o, &t.Target)
 		if f.follower != wire.NoBroker {
 			f.noteFollower(o, &t.Target)
-			// With consumers on followers, these must know at once what is committed.
-			f.failed = f.failed || o.code == wire.ErrNone && (t.StartMoved(o.logStart) || f.broker.ByRack && t.MarkMoved(o.highWatermark))
+			// What a follower has counts when it was answered. With consumers on followers, these must know at once what is committed.
+			f.failed = f.failed || o.code == wire.ErrNone && (f.session.Untold(t) || t.StartMoved(o.logStart) || f.broker.ByRack && t.MarkMoved(o.highWatermark))
 		}
 		f.bytes += o.size
 		if o.throttled {

@@ -73,6 +73,10 @@ func (s *Session) Tell(t *SessionTarget, records int, failed bool, highWatermark
 	return changed
 }
 
+// Untold reports whether the client was told nothing yet, in the leader epoch that it asks in, though it was asked for in a session that
+// is kept.
+func (s *Session) Untold(t *SessionTarget) bool { return s.ID != 0 && !t.told }
+
 // StartMoved reports whether the client was told of a log start before logStart.
 func (t *SessionTarget) StartMoved(logStart wire.Offset) bool { return t.told && logStart > t.LogStart }
 
@@ -84,6 +88,8 @@ func (t *SessionTarget) MarkMoved(highWatermark wire.Offset) bool {
 func (s *Session) put(t Target) {
 	k := t.key()
 	if old := s.targets[k]; old != nil {
+		// In another leader epoch a follower knows nothing of the leader until it is answered: that its log agrees, too.
+		old.told = old.told && old.LeaderEpoch == t.LeaderEpoch
 		old.Target = t
 		return
 	}

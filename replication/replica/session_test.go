@@ -57,6 +57,37 @@ func TestSessionsTellOnlyWhatChanged(t *testing.T) {
 	}
 }
 
+// TestAnotherLeaderEpochIsTold: a follower does not say what it has synced before its leader has answered it in this leader epoch. Where
+// the leader stays and only the epoch rises, as when a reassignment is cancelled, it was not answered until something was written; and a
+// coordinator, or a producer with acks=all and too few in sync, was waiting for it before anything could be.
+func TestAnotherLeaderEpochIsTold(t *testing.T) {
+	c := NewSessions(10, time.Now)
+	in := func(epoch wire.LeaderEpoch) Target { return Target{Topic: "t", LeaderEpoch: epoch} }
+	s, _, _ := c.Open(Fetch{Targets: []Target{in(4)}})
+	told := func() bool {
+		x := s.Targets()[0]
+		untold := s.Untold(x)
+		if tells := s.Tell(x, 0, false, 5, 0); tells != untold {
+			t.Errorf("untold %t, tells %t", untold, tells)
+		}
+		return untold
+	}
+	if !told() || told() {
+		t.Error("the first answer tells of it, and no other")
+	}
+	for i, epoch := range []wire.LeaderEpoch{4, 5, 5} {
+		if _, _, code := c.Open(Fetch{SessionID: s.ID, Epoch: int32(i + 1), Targets: []Target{in(epoch)}}); code != wire.ErrNone {
+			t.Fatal(code)
+		}
+		if told() != (i == 1) {
+			t.Errorf("request %d, in epoch %d", i, epoch)
+		}
+	}
+	if o, _, _ := c.Open(Fetch{Epoch: -1, Targets: []Target{in(4)}}); o.Untold(o.Targets()[0]) {
+		t.Error("without a session there is no end of telling at once")
+	}
+}
+
 func TestAnEmptiedSessionIsForgotten(t *testing.T) {
 	c := NewSessions(10, time.Now)
 	s, _, _ := c.Open(Fetch{Epoch: 0, Targets: []Target{target("t", 0)}})
