@@ -189,6 +189,30 @@ func TestANewTopicIsReplicatedAtOnce(t *testing.T) {
 	}
 }
 
+// What a new leader's followers have synced counts when they have heard that the logs agree. They do at once, though nothing is written,
+// and though they fetch from it already: before, it tells no ends, and a coordinator does not begin.
+func TestANewLeaderSettlesThoughNothingIsWritten(t *testing.T) {
+	settings := map[string]string{"replica.fetch.wait.max.ms": "600000", "replica.lag.time.max.ms": "600000", "min.insync.replicas": "2"}
+	nodes := []*kraftgotest.Node{kraftgotest.Start(t, settings)}
+	nodes = append(nodes, nodes[0].Join(nil), nodes[0].Join(nil))
+	createReplicated(t, nodes[0], "t", 6, nil)
+	fill(t, client(t, nodes[0]), "t", 0, 60)
+	nodes[2].Stop()
+	admin := kadm.NewClient(newClient(t, []string{nodes[0].Client(), nodes[1].Client()}))
+	settles(t, "the ends of the logs are told", func() string {
+		ends, err := admin.ListEndOffsets(limited(t), "t")
+		if err = errors.Join(err, ends.Error()); err != nil {
+			return err.Error()
+		}
+		sum := int64(0)
+		ends.Each(func(e kadm.ListedOffset) { sum += e.Offset })
+		if sum != 60 {
+			return fmt.Sprintf("%d records", sum)
+		}
+		return ""
+	})
+}
+
 // When records are deleted, all replicas have deleted them: whoever leads next does not bring them back.
 func TestDeletedRecordsAreGoneEverywhere(t *testing.T) {
 	settings := map[string]string{"replica.fetch.wait.max.ms": "25000", "min.insync.replicas": "1"}
