@@ -39,13 +39,14 @@ import (
 // Meanwhile, in most runs, an operator changes things (simoperator_test.go, simmoves_test.go). It deletes records, and has them deleted by age: what is acknowledged as deleted
 // is gone on every replica, and nothing else is gone. It moves partitions to other brokers, changes how many replicas they have, and
 // cancels that: at the end every broker holds what it is to hold, and nothing else. It deletes a topic and creates it again, under the same
-// name: that has what was written since, and nothing of what was before.
+// name: that has what was written since, and nothing of what was before. It changes min.insync.replicas and the durability of the topic.
 //
 // What goes wrong is what the topic's durability promises to survive (simfaults_test.go). A process cannot be paused here, and a disk
 // neither fills up nor gives errors: that is in cluster/sim and cluster/e2e.
 type dataSimulation struct {
 	*simulation
-	replicated bool // the topic has durability=replicated
+	replicated bool // the topic has durability=replicated at first
+	loose      looseness
 	partitions int
 	writer     *acked.Writer
 	history    []string // faults and what the operator did, with their times; guarded by the simulation's lock
@@ -513,6 +514,7 @@ func simulateData(t *testing.T, root string, seed uint64) {
 		},
 		replicated: seed%2 == 1, partitions: 2 + random.IntN(3), landed: map[string]int{},
 	}
+	d.loose.now.Store(d.replicated)
 	d.net.latency, d.net.loss = d.between(200*time.Microsecond, 10*time.Millisecond), random.Float64()*0.05
 	slow := d.between(time.Millisecond, 50*time.Millisecond)
 	for i := range []int{3, 3, 3, 4, 5}[random.IntN(5)] {

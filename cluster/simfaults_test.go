@@ -68,7 +68,7 @@ var dataFaults = map[string]dataFault{
 // losePower takes the power from a node. Where the page cache counts, min.insync.replicas - 1 nodes at a time may lose what was
 // acknowledged: another only when all are in sync again.
 func losePower(d *dataSimulation, x *simNode) func() {
-	if d.replicated && !d.whole() {
+	if d.loose.now.Load() && !d.whole() {
 		return nil
 	}
 	x.dies()
@@ -79,7 +79,7 @@ func losePower(d *dataSimulation, x *simNode) func() {
 
 // blackout takes the power from all nodes at once; where the page cache counts, all processes end at once.
 func blackout(d *dataSimulation, _ *simNode) func() {
-	return d.endAll(!d.replicated, func() {})
+	return d.endAll(!d.loose.now.Load(), func() {})
 }
 
 // endAll ends all processes at once, and does something meanwhile. Those that are there start again.

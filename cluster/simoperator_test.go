@@ -26,7 +26,8 @@ type operator struct {
 	acts   []string       // of this run
 	done   map[string]int // acknowledged
 
-	again again
+	again     again
+	minInSync bool // it was changed
 
 	low []int64 // by partition: what is below was deleted, acknowledged
 
@@ -52,6 +53,8 @@ var operatorActs = map[string]func(d *dataSimulation) bool{
 	"retention":      changeRetention,
 	"reassign":       reassign,
 	"topic again":    topicAgain,
+	"min in sync":    changeMinInSync,
+	"durability":     changeDurability,
 }
 
 // operate begins to operate, in most runs. end ends it, with settings as they were at the beginning.
@@ -101,23 +104,31 @@ func (d *dataSimulation) operateUntil(ctx context.Context) {
 
 // calmDown sets back what would go on when all else is over.
 func (d *dataSimulation) calmDown() {
-	if !d.operator.ages {
+	if !d.operator.ages && !d.operator.minInSync {
 		return
 	}
 	d.pause(operatorPatience) // what was asked for and not answered is done by now, or never
-	d.wait(30*time.Second, "retention ends", func() bool { return d.retain(-1) })
-	d.becomes(30*time.Second, "all nodes know that retention has ended", func() string {
-		for _, x := range d.nodes {
-			m := x.image()
-			if m == nil {
-				return fmt.Sprintf("node %d is not up", x.name)
-			}
-			if is := m.Config(metadata.Resource{Type: metadata.ResourceTopic, Name: simTopicName})["retention.ms"]; is != "-1" {
-				return fmt.Sprintf("node %d has retention.ms=%s", x.name, is)
-			}
+	if d.operator.minInSync {
+		d.wait(30*time.Second, "two in sync are enough again", func() bool { return d.setting("min.insync.replicas", "2") })
+	}
+	if d.operator.ages {
+		d.wait(30*time.Second, "retention ends", func() bool { return d.retain(-1) })
+		d.becomes(30*time.Second, "all nodes know that retention has ended", func() string { return d.knows("retention.ms", "-1") })
+	}
+}
+
+// knows returns which node has another setting of the topic, or "".
+func (d *dataSimulation) knows(name, value string) string {
+	for _, x := range d.nodes {
+		m := x.image()
+		if m == nil {
+			return fmt.Sprintf("node %d is not up", x.name)
 		}
-		return ""
-	})
+		if is := m.Config(metadata.Resource{Type: metadata.ResourceTopic, Name: simTopicName})[name]; is != value {
+			return fmt.Sprintf("node %d has %s=%s", x.name, name, is)
+		}
+	}
+	return ""
 }
 
 // deleteRecords deletes what everybody has read, so that nobody misses it.

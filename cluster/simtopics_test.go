@@ -53,11 +53,8 @@ func (d *dataSimulation) createAgain() bool {
 	d.note("operator: create the topic again, life %d", o.again.life+1)
 	ctx, cancel := within(operatorPatience)
 	defer cancel()
-	enough, durability := "2", "fsync"
-	if d.replicated {
-		durability = "replicated"
-	}
-	r, err := o.client.CreateTopic(ctx, 1, 3, map[string]*string{"min.insync.replicas": &enough, "durability": &durability}, o.again.name())
+	enough := "2"
+	r, err := o.client.CreateTopic(ctx, 1, 3, map[string]*string{"min.insync.replicas": &enough}, o.again.name())
 	if err = errors.Join(err, r.Err); err != nil {
 		o.again.giveUp() // if it was refused too: an earlier attempt of the client may have come through
 		return false
