@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -288,14 +289,32 @@ func (w *Writer) Check(ctx context.Context) (v Verdict, err error) {
 	return v, nil
 }
 
+// listed asks until the answer has no error after which one asks again: leaders still move, for instance back to where they should be.
+func listed(ctx context.Context, ask func() (kadm.ListedOffsets, error)) (kadm.ListedOffsets, error) {
+	for {
+		o, err := ask()
+		if err != nil {
+			return nil, err
+		}
+		if err = o.Error(); !kerr.IsRetriable(err) {
+			return o, err
+		}
+		select {
+		case <-time.After(RetryPause):
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		}
+	}
+}
+
 // left returns the ends of the partitions in which there is anything.
 func (w *Writer) left(ctx context.Context, c *kadm.Client) (map[int32]int64, error) {
-	starts, err := c.ListStartOffsets(ctx, w.opts.Topic)
-	if err = errors.Join(err, starts.Error()); err != nil {
+	starts, err := listed(ctx, func() (kadm.ListedOffsets, error) { return c.ListStartOffsets(ctx, w.opts.Topic) })
+	if err != nil {
 		return nil, fmt.Errorf("list start offsets: %w", err)
 	}
-	ends, err := c.ListEndOffsets(ctx, w.opts.Topic)
-	if err = errors.Join(err, ends.Error()); err != nil {
+	ends, err := listed(ctx, func() (kadm.ListedOffsets, error) { return c.ListEndOffsets(ctx, w.opts.Topic) })
+	if err != nil {
 		return nil, fmt.Errorf("list end offsets: %w", err)
 	}
 	left := map[int32]int64{}
