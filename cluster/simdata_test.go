@@ -38,7 +38,7 @@ import (
 //
 // Meanwhile, in most runs, an operator changes things (simoperator_test.go, simmoves_test.go). It deletes records, and has them deleted by age: what is acknowledged as deleted
 // is gone on every replica, and nothing else is gone. It moves partitions to other brokers, changes how many replicas they have, and
-// cancels that: at the end every broker holds what it is to hold, and nothing else. It deletes a topic and creates it again, under the same
+// cancels that, and elects preferred leaders: at the end every broker holds what it is to hold, and nothing else. It deletes a topic and creates it again, under the same
 // name: that has what was written since, and nothing of what was before. It changes min.insync.replicas and the durability of the topic.
 //
 // What goes wrong is what the topic's durability promises to survive (simfaults_test.go). A process cannot be paused here, and a disk

@@ -98,6 +98,25 @@ func cancelReassignment(d *dataSimulation) bool {
 	return d.moved(topic, p, nil)
 }
 
+// electPreferred has the preferred replicas lead, of all partitions that it can be done for.
+func electPreferred(d *dataSimulation) bool {
+	d.note("operator: elect the preferred leaders")
+	ctx, cancel := within(operatorPatience)
+	defer cancel()
+	answers, err := d.operator.client.ElectLeaders(ctx, kadm.ElectPreferredReplica, nil)
+	if err != nil {
+		return false
+	}
+	for _, partitions := range answers {
+		for _, a := range partitions {
+			if a.Err == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // moved reports whether a reassignment, or with no brokers its cancellation, was acknowledged.
 func (d *dataSimulation) moved(topic string, p int32, brokers []int32) bool {
 	ctx, cancel := within(operatorPatience)

@@ -52,6 +52,7 @@ var operatorActs = map[string]func(d *dataSimulation) bool{
 	"delete records": deleteRecords,
 	"retention":      changeRetention,
 	"reassign":       reassign,
+	"elect":          electPreferred,
 	"topic again":    topicAgain,
 	"min in sync":    changeMinInSync,
 	"durability":     changeDurability,
