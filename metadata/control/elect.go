@@ -126,7 +126,8 @@ func (e *electorate) settle(t *metadata.Topic, i wire.Partition, want target) *m
 }
 
 // complete ends a reassignment of p that can end: those being added are in the ISR, and neither the ISR nor, where there are to be
-// fewer replicas than before, the redundancy suffers by it.
+// fewer replicas than before, the redundancy suffers by it. While the ISR is too small for the watermark to move, none of the replicas goes
+// that has what is acknowledged, though its broker stops at this moment: the ISR alone would be less than what was promised.
 func (w *target) complete(p *metadata.PartitionInfo, least int) {
 	if len(w.adding)+len(w.removing) == 0 {
 		return
@@ -137,7 +138,7 @@ func (w *target) complete(p *metadata.PartitionInfo, least int) {
 		return
 	case len(w.adding) < len(w.removing) && len(without(replicas, isr)) > 0:
 		return
-	case len(isr) < min(least, len(replicas)) && len(isr) < len(w.isr):
+	case len(isr) < min(least, len(replicas)) && len(without(among(union(w.isr, union(p.ISR, p.ELR)), w.removing), w.lost)) > 0:
 		return
 	}
 	w.replicas, w.isr, w.adding, w.removing = replicas, isr, nil, nil
