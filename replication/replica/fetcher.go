@@ -44,7 +44,7 @@ const quietMost = 2
 // after which a follower that is not leaves the ISR.
 func (f *fetcher) maxWait() time.Duration {
 	d := f.set.opts.MaxWait
-	return max(d, min(d<<f.quiet, f.set.env.LagMax/4))
+	return max(d, min(d<<f.quiet, f.set.env.LagMax/4, time.Hour)) // by then it asks again in any case
 }
 
 // fetchState is one partition as the fetcher last asked for it.

@@ -51,12 +51,13 @@ func (s *scripted) Fetch(_ context.Context, m *message.FetchRequest) (*message.F
 // longer than a quarter of that, so that who is left alone is not taken for who lags.
 func TestFetchesWaitLongerWithoutNews(t *testing.T) {
 	for _, c := range []struct {
-		lagMax time.Duration
-		want   []int32
+		maxWait, lagMax time.Duration
+		want            []int32
 	}{
-		{30 * time.Second, []int32{0, 500, 1000, 2000, 2000, 500, 1000}},
-		{6 * time.Second, []int32{0, 500, 1000, 1500, 1500, 500, 1000}},
-		{time.Second, []int32{0, 500, 500, 500, 500, 500, 500}},
+		{0, 30 * time.Second, []int32{0, 500, 1000, 2000, 2000, 500, 1000}},
+		{0, 6 * time.Second, []int32{0, 500, 1000, 1500, 1500, 500, 1000}},
+		{0, time.Second, []int32{0, 500, 500, 500, 500, 500, 500}},
+		{20 * 24 * time.Hour, 1000 * 24 * time.Hour, []int32{0, 3600000, 3600000, 3600000, 3600000, 3600000, 3600000}}, // twice as long would not fit into a request
 	} {
 		_, d := newDisk(t)
 		r := disk.Replica{TopicID: wire.UUID{1}, Topic: "t"}
@@ -69,12 +70,12 @@ func TestFetchesWaitLongerWithoutNews(t *testing.T) {
 		p.Follow(2, 1, true)
 		ctx, cancel := context.WithCancel(t.Context())
 		leader := &scripted{news: []bool{true, false, false, false, true, false, false}, topic: r.TopicID, ended: cancel}
-		set := newFetchers(ctx, env, leader, FetchOptions{}, slog.New(slog.DiscardHandler))
+		set := newFetchers(ctx, env, leader, FetchOptions{MaxWait: c.maxWait}, slog.New(slog.DiscardHandler))
 		set.put(p)
 		<-ctx.Done()
 		set.close()
 		if !slices.Equal(leader.waits, c.want) {
-			t.Errorf("lag %s: waited %v, want %v", c.lagMax, leader.waits, c.want)
+			t.Errorf("wait %s, lag %s: waited %v, want %v", c.maxWait, c.lagMax, leader.waits, c.want)
 		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"github.com/kraftgo/kraftgo/storage/disk"
 	"github.com/kraftgo/kraftgo/storage/vfs"
 	"github.com/kraftgo/kraftgo/wire"
-	"github.com/kraftgo/kraftgo/wire/batch"
 )
 
 // newDisk opens an empty log directory, /d, in memory.
@@ -111,17 +110,7 @@ func TestTwoAnswersAtOnce(t *testing.T) {
 		var both sync.WaitGroup
 		start := make(chan struct{})
 		for range 2 {
-			var made batch.Builder
-			made.Reset(batch.Template{})
-			if err := made.Append(1, nil, []byte("v"), nil); err != nil {
-				t.Fatal(err)
-			}
-			b, err := made.Finish()
-			if err != nil {
-				t.Fatal(err)
-			}
-			b.SetBaseOffset(i)
-			b.SetLeaderEpoch(1)
+			b := oneRecord(t, i, 1)
 			both.Go(func() {
 				<-start
 				if _, err := p.Take(q, replication.Answer{HighWatermark: i, LogStart: 0, Records: len(b), First: i, Last: i}, b); err != nil {
