@@ -32,7 +32,7 @@ var fetchHandler = handleLater(message.KeyFetch, func(b *Broker, r *listen.Reque
 		f.refuse(wire.ErrClusterAuthorizationFailed)
 		return
 	}
-	session, full, code := sessions.Open(sessionFetch(m, f.version))
+	session, full, code := sessions.Open(sessionFetch(m, f.version, f.follower))
 	if code != wire.ErrNone {
 		f.refuse(code)
 		return
@@ -53,8 +53,11 @@ var fetchHandler = handleLater(message.KeyFetch, func(b *Broker, r *listen.Reque
 	f.wait(time.Now().Add(time.Duration(m.MaxWaitMs) * time.Millisecond))
 })
 
-func sessionFetch(m *message.FetchRequest, version int16) replica.Fetch {
+func sessionFetch(m *message.FetchRequest, version int16, follower wire.BrokerID) replica.Fetch {
 	q := replica.Fetch{SessionID: m.SessionID, Epoch: m.SessionEpoch, ByID: version >= 13}
+	if follower != wire.NoBroker {
+		q.Wait = time.Duration(m.MaxWaitMs) * time.Millisecond
+	}
 	if version < 7 {
 		q.Epoch = -1
 	}

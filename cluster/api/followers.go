@@ -25,8 +25,8 @@ type parked struct {
 // followerSessions bounds the sessions of followers: brokers are few, and each has one or a few.
 const followerSessions = 10_000
 
-// followerGone is how long a follower's session must have been idle to be that of a connection that is no more: the follower has begun a
-// new one since. A follower that has slept for so long begins anew as well.
+// followerGone is how long a follower's session must have been idle, with no fetch that may wait, to be that of a connection that is no more:
+// the follower has begun a new one since. A follower that has slept for so long begins anew as well.
 const followerGone = 5 * time.Minute
 
 // forget forgets the sessions of connections that are no more. Where connections break now and then, these would else be thousands, with

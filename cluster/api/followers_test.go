@@ -6,6 +6,7 @@ import (
 
 	"github.com/kraftgo/kraftgo/replication/replica"
 	"github.com/kraftgo/kraftgo/wire"
+	"github.com/kraftgo/kraftgo/wire/message"
 )
 
 // A follower whose connection breaks again and again leaves a session each time. They do not add up; the one in use stays.
@@ -14,10 +15,14 @@ func TestSessionsOfBrokenConnectionsAreForgotten(t *testing.T) {
 	f := newFollowers(func() time.Time { return now })
 	open := func(id, epoch int32) *replica.Session {
 		t.Helper()
+		m := &message.FetchRequest{SessionID: id, SessionEpoch: epoch}
 		if epoch == 0 {
 			f.forget()
+			m.Topics = []message.FetchRequestTopic{{TopicID: wire.TopicID{1}, Partitions: []message.FetchRequestPartition{{}}}}
+		} else {
+			m.MaxWaitMs = 1_200_000
 		}
-		s, _, code := f.Sessions.Open(replica.Fetch{SessionID: id, Epoch: epoch, ByID: true, Targets: []replica.Target{{TopicID: wire.TopicID{1}}}})
+		s, _, code := f.Sessions.Open(sessionFetch(m, 17, 2))
 		if code != wire.ErrNone {
 			t.Fatal(code)
 		}
@@ -27,9 +32,11 @@ func TestSessionsOfBrokenConnectionsAreForgotten(t *testing.T) {
 	kept := open(0, 0)
 	for i := range int32(1000) {
 		now = now.Add(time.Minute)
-		open(kept.ID, i+1)
+		if i%10 == 0 { // it waits for longer than others are kept
+			open(kept.ID, i/10+1)
+		}
 		open(0, 0)
-		f.Nudge(kept.ID, i+1)
+		f.Nudge(kept.ID, i/10+1)
 	}
 	if n := f.Sessions.Len(); n > 10 {
 		t.Errorf("%d sessions", n)

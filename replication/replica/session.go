@@ -50,7 +50,7 @@ type Session struct {
 	epoch   int32 // expected next
 	targets map[targetKey]*SessionTarget
 	order   *list.List // of *SessionTarget; those that just gave records go last
-	used    time.Time  // under Sessions.mu
+	used    time.Time  // last, or until when its fetch may wait; under Sessions.mu
 }
 
 // Targets returns the session's partitions in the order in which to read them.
@@ -136,8 +136,10 @@ func (c *Sessions) Len() int {
 type Fetch struct {
 	SessionID, Epoch int32
 	ByID             bool // topics by id
-	Targets          []Target
-	Forgotten        []Target
+	// Wait is how long the answer may take: as long the session is in use. Clients are not believed: they could keep others out.
+	Wait      time.Duration
+	Targets   []Target
+	Forgotten []Target
 }
 
 // Open returns the session that a request is to be served from. Its ID is 0 when none is kept. full says that the answer
@@ -174,7 +176,7 @@ func (c *Sessions) Open(f Fetch) (s *Session, full bool, code wire.ErrorCode) {
 		s.ID = 0
 		return s, false, wire.ErrNone
 	}
-	s.used = c.now()
+	s.used = c.now().Add(f.Wait)
 	s.bump()
 	return s, false, wire.ErrNone
 }
