@@ -518,7 +518,8 @@ func (n *Node) openGroups() (err error) {
 			}
 			return 0
 		},
-		Config: groupConfig(n.settings, n.replica.Image()),
+		Current: n.agent.Load().Current,
+		Config:  groupConfig(n.settings, n.replica.Image()),
 	})
 	n.metrics.Watch(n.partitions, n.replica.Image)
 	n.metrics.WatchElections(n.changes.elected)
@@ -531,6 +532,7 @@ func (n *Node) serve() error {
 	n.broker = &api.Broker{
 		ID: n.identity.Broker, Log: n.log, Controller: n.controller, Leader: n.leader, Cluster: n.peers, ProducerIDs: lifecycle.NewProducerIDs(n.peers.producerIDs),
 		Alive:    n.agent.Load().Alive,
+		Current:  n.agent.Load().Current,
 		ByRack:   n.settings.StaticText("replica.selector.class") == config.RackAwareSelector,
 		Settings: n.settings, Partitions: n.partitions, Disk: n.disk, Groups: n.groups, Metrics: n.metrics, Now: time.Now,
 		Sessions:  replica.NewSessions(int(n.settings.Int(image, "max.incremental.fetch.session.cache.slots")), time.Now),

@@ -215,7 +215,7 @@ func (x *simNode) logs(n *Node) (err error) {
 
 func (x *simNode) serve(n *Node) error {
 	n.broker = &api.Broker{
-		ID: n.identity.Broker, Log: n.log, Controller: n.controller, Leader: n.leader, Cluster: n.peers, Alive: n.agent.Load().Alive,
+		ID: n.identity.Broker, Log: n.log, Controller: n.controller, Leader: n.leader, Cluster: n.peers, Alive: n.agent.Load().Alive, Current: n.agent.Load().Current,
 		Settings: n.settings, Disk: n.disk, Metrics: n.metrics, Now: time.Now,
 	}
 	n.apiBroker.Store(n.broker)

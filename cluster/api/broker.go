@@ -39,6 +39,8 @@ type Broker struct {
 	ByRack bool
 	// Alive reports whether the controller cannot have fenced this broker for its silence.
 	Alive func() bool
+	// Current reports whether this broker may answer reads from what it knows: it did not sleep while another may have been made leader.
+	Current func() bool
 
 	stopping atomic.Bool // fetches wait no more
 }

@@ -74,10 +74,7 @@ func (b *Broker) describeProducers(topic string, index wire.Partition) message.D
 		a.ErrorCode, a.ErrorMessage = wire.ErrInvalidTopicException, text("Topic name is invalid: "+why)
 		return a
 	}
-	p, code := b.find(topic, wire.TopicID{}, false, index)
-	if code == wire.ErrNone {
-		code = p.Serving(wire.NoLeaderEpoch)
-	}
+	p, code := b.leading(topic, index, wire.NoLeaderEpoch)
 	if code != wire.ErrNone {
 		a.ErrorCode = code
 		if b.Controller.Image().Topic(topic) == nil {

@@ -91,6 +91,7 @@ type fetch struct {
 	sessionEpoch  int32
 	rack          string // of a consumer that is to be sent to a replica near it; "": it is not
 	again         bool   // it has been read before: what the follower has is known
+	stale         bool   // of a consumer: what this broker knows as leader may be over
 	session       *replica.Session
 	full          bool
 	minBytes      int
@@ -131,6 +132,7 @@ func (f *fetch) read() {
 		f.results = make([]fetched, len(f.targets))
 	}
 	f.bytes, f.failed, f.throttled, f.held = 0, false, 0, false
+	f.stale = f.follower == wire.NoBroker && !f.broker.Current()
 	for i, t := range f.targets {
 		o := &f.results[i]
 		*o = fetched{highWatermark: -1, lastStable: -1, logStart: -1, preferred: wire.NoBroker}
@@ -244,6 +246,9 @@ const readsFromFollowers = 11
 
 // serving tells whether the partition serves this fetch.
 func (f *fetch) serving(p *replica.Partition, epoch wire.LeaderEpoch) wire.ErrorCode {
+	if f.stale && p.Serving(epoch) == wire.ErrNone {
+		return wire.ErrNotLeaderOrFollower
+	}
 	if f.follower == wire.NoBroker && f.version >= readsFromFollowers {
 		return p.ServingReads(epoch)
 	}

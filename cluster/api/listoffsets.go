@@ -49,11 +49,20 @@ var listOffsetsHandler = handle(message.KeyListOffsets, func(b *Broker, r *liste
 	return response
 })
 
-func (b *Broker) listOffset(version int16, committed bool, topic string, q message.ListOffsetsRequestPartition, a *message.ListOffsetsResponsePartition) {
-	p, code := b.find(topic, wire.TopicID{}, false, q.PartitionIndex)
+// leading returns a partition that this broker leads in an epoch that the client believes in (NoLeaderEpoch: any), and may answer for.
+func (b *Broker) leading(topic string, partition wire.Partition, epoch wire.LeaderEpoch) (*replica.Partition, wire.ErrorCode) {
+	p, code := b.find(topic, wire.TopicID{}, false, partition)
 	if code == wire.ErrNone {
-		code = p.Serving(q.CurrentLeaderEpoch)
+		code = p.Serving(epoch)
 	}
+	if code == wire.ErrNone && !b.Current() {
+		code = wire.ErrNotLeaderOrFollower
+	}
+	return p, code
+}
+
+func (b *Broker) listOffset(version int16, committed bool, topic string, q message.ListOffsetsRequestPartition, a *message.ListOffsetsResponsePartition) {
+	p, code := b.leading(topic, q.PartitionIndex, q.CurrentLeaderEpoch)
 	if code != wire.ErrNone {
 		a.ErrorCode = code
 		return
@@ -162,10 +171,7 @@ var offsetForLeaderEpochHandler = handle(message.KeyOffsetForLeaderEpoch, func(b
 		out := message.OffsetForLeaderEpochResponseTopic{Topic: t.Topic}
 		for _, q := range t.Partitions {
 			a := message.OffsetForLeaderEpochResponsePartition{Partition: q.Partition, LeaderEpoch: wire.NoLeaderEpoch, EndOffset: -1}
-			p, code := b.find(t.Topic, wire.TopicID{}, false, q.Partition)
-			if code == wire.ErrNone {
-				code = p.Serving(q.CurrentLeaderEpoch)
-			}
+			p, code := b.leading(t.Topic, q.Partition, q.CurrentLeaderEpoch)
 			if a.ErrorCode = code; code == wire.ErrNone {
 				a.LeaderEpoch, a.EndOffset = p.Log().EpochEndOffset(q.LeaderEpoch)
 			}

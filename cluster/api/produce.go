@@ -125,6 +125,13 @@ func (p *produce) answer(outcomes []replica.Outcome) {
 		p.answerNothing(outcomes)
 		return
 	}
+	if p.message.Acks == int16(replica.AcksLeader) && !p.broker.Alive() { // it ran out, or was slept through, since the append
+		for i := range outcomes {
+			if outcomes[i].Code == wire.ErrNone {
+				outcomes[i].Code = wire.ErrNotLeaderOrFollower
+			}
+		}
+	}
 	response := &message.ProduceResponse{Topics: make([]message.ProduceResponseTopic, len(p.message.Topics))}
 	var hints []wire.BrokerID
 	i := 0

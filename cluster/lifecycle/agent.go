@@ -38,13 +38,18 @@ type AgentOptions struct {
 type Agent struct {
 	opts    AgentOptions
 	cancel  context.CancelFunc
-	stopped chan struct{}
+	running sync.WaitGroup
+	stopped chan struct{} // closed when no heartbeats are sent any more
 	poke    chan struct{}
 
 	ready    atomic.Bool  // the broker can serve once it is unfenced
 	answered atomic.Int64 // when the last heartbeat was, in nanoseconds since start
-	alive    atomic.Int64 // until when the session lasts, in nanoseconds since start
 	start    time.Time
+
+	// What it is known by, without a lock, whether another may lead in this broker's place. Times are in nanoseconds since start.
+	alive  atomic.Int64 // until when the session lasts
+	behind atomic.Int64 // the metadata up to this index must take effect: the session had run out before it was prolonged; 0: it has
+	sleep  sleep
 
 	mu struct {
 		sync.Mutex
@@ -63,14 +68,30 @@ func StartAgent(o AgentOptions) *Agent {
 	a := &Agent{opts: o, cancel: cancel, stopped: make(chan struct{}), poke: make(chan struct{}, 1), start: time.Now()}
 	a.mu.answer.Fenced = true
 	a.mu.changed = make(chan struct{})
-	go a.run(ctx)
+	a.sleep.limit = max(o.Session/8, 500*time.Millisecond)
+	a.running.Go(func() { a.watch(ctx) })
+	a.running.Go(func() { a.run(ctx) })
 	return a
 }
 
 // Close ends the heartbeats.
 func (a *Agent) Close() {
 	a.cancel()
-	<-a.stopped
+	a.running.Wait()
+}
+
+// watch keeps track of whether this process goes on.
+func (a *Agent) watch(ctx context.Context) {
+	tick := time.NewTicker(a.sleep.limit / 4)
+	defer tick.Stop()
+	for {
+		a.sleep.tick(time.Since(a.start))
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Poke makes it send a heartbeat now, as when the controller has changed.
@@ -82,8 +103,32 @@ func (a *Agent) Poke() {
 }
 
 // Alive reports whether the session lasts, counted from the sending of the last heartbeat that was answered: the
-// controller cannot have fenced this broker yet for its silence.
-func (a *Agent) Alive() bool { return int64(time.Since(a.start)) < a.alive.Load() }
+// controller cannot have fenced this broker yet for its silence. After a session that ran out, the metadata of that time must have
+// taken effect: others may have been made leaders.
+func (a *Agent) Alive() bool {
+	return time.Since(a.start) < time.Duration(a.alive.Load()) && a.caughtUp()
+}
+
+// Current reports whether this broker may go by what it knows. It is Alive, but for one whose session ran out while it was awake: it
+// is the controller that is gone then, and the others go on without it too. One that slept through the end of its session does not
+// know what was decided meanwhile, until a heartbeat is answered and the metadata of that time is here.
+func (a *Agent) Current() bool {
+	now := time.Since(a.start)
+	alive := time.Duration(a.alive.Load())
+	return (now < alive || !a.sleep.since(alive, now)) && a.caughtUp()
+}
+
+func (a *Agent) caughtUp() bool {
+	behind := a.behind.Load()
+	if behind == 0 {
+		return true
+	}
+	if a.opts.Applied() < wire.Index(behind) {
+		return false
+	}
+	a.behind.CompareAndSwap(behind, 0) // so that nobody need ask again
+	return true
+}
 
 // Epoch returns the epoch of this broker's present incarnation; 0: it is not registered.
 func (a *Agent) Epoch() wire.BrokerEpoch {
@@ -219,6 +264,20 @@ func (a *Agent) refuse(err error) {
 	}
 }
 
+// prolong notes that a heartbeat was answered, which was sent at that time.
+func (a *Agent) prolong(sent time.Duration, answer HeartbeatAnswer) {
+	now := time.Since(a.start)
+	a.answered.Store(int64(now))
+	if answer.Fenced {
+		a.alive.Store(min(a.alive.Load(), int64(now)))
+		return
+	}
+	if now >= time.Duration(a.alive.Load()) {
+		a.behind.Store(int64(answer.Applied)) // before the session lasts again
+	}
+	a.alive.Store(int64(sent + a.opts.Session))
+}
+
 // step registers or sends one heartbeat. again says that the next should come soon.
 func (a *Agent) step(ctx context.Context) (again bool, err error) {
 	a.mu.Lock()
@@ -258,7 +317,9 @@ func (a *Agent) step(ctx context.Context) (again bool, err error) {
 		return false, nil
 	case errors.As(err, &refusal) && refusal.Code == wire.ErrStaleBrokerEpoch:
 		a.opts.Log.Warn("the controller does not know this incarnation of the broker; registering anew", "error", refusal)
-		a.update(func() { a.mu.epoch, a.mu.answer = 0, HeartbeatAnswer{Fenced: true} })
+		fenced := HeartbeatAnswer{Fenced: true}
+		a.prolong(sent, fenced)
+		a.update(func() { a.mu.epoch, a.mu.answer = 0, fenced })
 		return true, nil
 	case err != nil:
 		return false, err
@@ -267,10 +328,7 @@ func (a *Agent) step(ctx context.Context) (again bool, err error) {
 		a.refuse(differs(broker, state.Hash, *answer.Differs))
 		return false, nil
 	}
-	a.answered.Store(int64(time.Since(a.start)))
-	if !answer.Fenced {
-		a.alive.Store(int64(sent + a.opts.Session))
-	}
+	a.prolong(sent, answer)
 	a.update(func() { a.mu.answer = answer })
 	return answer.Soon || answer.Fenced && a.ready.Load() && !shutdown, nil
 }

@@ -17,7 +17,10 @@
 //   - a connection of a broker breaks, or gossip says that it is gone: the controller dials it. Nobody listens there, or
 //     somebody else: it is fenced at once. Silence has its full session;
 //   - the controller is not reached: registration and heartbeats go on being tried; a broker whose session has ended
-//     acknowledges nothing by itself ([Agent.Alive]);
+//     acknowledges nothing by itself ([Agent.Alive]). It goes on answering reads as long as it is awake;
+//   - a broker is stopped for longer than its session, and wakes: it answers nothing from what it knows until the controller has
+//     answered it and it has the metadata of that time ([Agent.Current]). If it was the controller itself, it asks the quorum before it
+//     answers any heartbeat, its own too. A stop during which the monotonic clock stands still (a machine that is suspended) is not seen;
 //   - the controller refuses a registration: waiting does not help, the node stops with the reason;
 //   - a broker's metadata has another hash than the controller's at the same index: the broker stops and says so;
 //   - a broker stops: its successors know that they lead before it is let go, or 0.7 s are over;

@@ -49,12 +49,19 @@ type Leader struct {
 	changed  chan struct{}  // a token: the quorum may have to change
 	suspects chan wire.UUID // directories of brokers that may have died
 
+	// A controller that slept may have been replaced. It must not tell brokers, and itself least of all, that they are not fenced.
+	start time.Time
+	sleep sleep
+	known atomic.Int64 // when it was last known to lead, in nanoseconds since start
+
 	compared, differed atomic.Int64 // heartbeats whose state was as ours at the same index, and those where it was another
 }
 
 // NewLeader returns a Leader that is told of its reign by [Leader.Reign].
 func NewLeader(o LeaderOptions) *Leader {
-	return &Leader{opts: o, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), suspects: make(chan wire.UUID, 64)}
+	l := &Leader{opts: o, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), suspects: make(chan wire.UUID, 64), start: time.Now()}
+	l.sleep.limit = 500 * time.Millisecond
+	return l
 }
 
 // Reign begins to work in a term, or ends for term 0. One goroutine calls it. It returns when what was before has ended.
@@ -109,6 +116,7 @@ func (l *Leader) run(ctx context.Context, ended chan struct{}) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		l.sleep.tick(time.Since(l.start))
 		select {
 		case <-ctx.Done():
 			return
@@ -283,8 +291,25 @@ func (l *Leader) AlterPartition(ctx context.Context, r AlterPartitionRequest) (a
 	return answer, nil
 }
 
+// stillLeads makes sure, after a sleep, that this node is still the controller: before raft finds out by itself, it would answer as
+// one for a moment.
+func (l *Leader) stillLeads(ctx context.Context) error {
+	now := time.Since(l.start)
+	if !l.sleep.since(time.Duration(l.known.Load()), now) {
+		return nil
+	}
+	if err := l.opts.Quorum.Barrier(ctx); err != nil {
+		return err
+	}
+	l.known.Store(int64(now))
+	return nil
+}
+
 // Heartbeat serves a broker's heartbeat.
 func (l *Leader) Heartbeat(ctx context.Context, r HeartbeatRequest) (HeartbeatAnswer, error) {
+	if err := l.stillLeads(ctx); err != nil {
+		return HeartbeatAnswer{}, err
+	}
 	image := l.opts.Quorum.Image()
 	b := image.Broker(r.Broker)
 	switch {

@@ -26,6 +26,9 @@ func New(o Options) *Coordinator {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Current == nil {
+		o.Current = func() bool { return true }
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -113,7 +116,7 @@ func (c *Coordinator) with(group string, f func(s *shard), refuse func(code wire
 	c.mu.RLock()
 	s := c.shards[PartitionOf(group, n)]
 	c.mu.RUnlock()
-	if s == nil {
+	if s == nil || !c.opts.Current() {
 		refuse(wire.ErrNotCoordinator)
 		return
 	}

@@ -18,6 +18,7 @@
 //   - we become leader of a partition: the shard applies what the store lacks, restores the groups, and refuses with
 //     COORDINATOR_LOAD_IN_PROGRESS until then;
 //   - we stop to lead: what waits is refused with NOT_COORDINATOR, the groups are dropped;
+//   - the broker was stopped, and another may lead since ([Options.Current]): requests are refused with NOT_COORDINATOR;
 //   - an append fails, or it is not known whether it was committed: what waited for it is refused, and before anything
 //     else is read from the store, the shard applies what the log holds after all;
 //   - the store lost its last commits (power cut): the log is applied again from where it is; if it is ahead of the log, or

@@ -211,6 +211,11 @@ func gather(n int, done func()) func() {
 // List answers a ListGroups, with the groups of all partitions that are led here.
 func (c *Coordinator) List(_ Caller, m *message.ListGroupsRequest, reply func(*message.ListGroupsResponse)) {
 	a := &message.ListGroupsResponse{}
+	if !c.opts.Current() {
+		a.ErrorCode = wire.ErrCoordinatorNotAvailable
+		reply(a)
+		return
+	}
 	wanted := func(filter []string, value string) bool {
 		return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(f, value) })
 	}

@@ -45,7 +45,8 @@ type Options struct {
 	Journal    Journal
 	Store      *kv.Store
 	Log        *slog.Logger
-	Partitions func() int // of __consumer_offsets; 0 while the topic does not exist
+	Partitions func() int  // of __consumer_offsets; 0 while the topic does not exist
+	Current    func() bool // false: others may coordinate in this broker's place. nil: always true
 	Config     Config
 	Now        func() time.Time // nil: time.Now
 }
