@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kraftgo/kraftgo/cluster/socket"
 	"github.com/kraftgo/kraftgo/wire"
 	"github.com/kraftgo/kraftgo/wire/message"
 )
@@ -41,12 +42,14 @@ type Conn struct {
 	writing    atomic.Int64 // unix nanoseconds when the write now in work began; 0: none
 
 	wake chan struct{} // one token when the writer goroutine should look
+	left *leftover     // of whoever writes: for the writer goroutine to begin with
 
 	// mu is held for queue operations only, never over I/O.
 	mu struct {
 		sync.Mutex
 		queue    []*Request // requests read and not yet written, in order
 		writer   bool       // somebody is writing
+		handed   bool       // it is to be the writer goroutine
 		handling bool       // the reader is in Handle, and writes what is ready when it returns
 		room     *sync.Cond // signalled when the queue shrinks
 		started  bool       // the writer goroutine runs
@@ -258,73 +261,72 @@ func (c *Conn) answered(r *Request) {
 		return
 	}
 	c.mu.writer = true
-	if !c.mu.started {
-		c.mu.started = true
-		c.listener.running.Add(1)
-		go c.writerLoop()
-	}
 	c.mu.Unlock()
-	c.signal()
-}
-
-func (c *Conn) writerLoop() {
-	defer c.listener.running.Done()
-	for {
-		select {
-		case <-c.wake:
-		case <-c.done:
-			return
-		}
-		c.mu.Lock()
-		mine := c.mu.writer
-		c.mu.Unlock()
-		if mine {
-			c.write()
-		}
+	if c.listener.mayDirect() {
+		c.direct()
+	} else if !c.handOver(nil) {
+		c.write() // frees what is answered
 	}
 }
 
-// write writes answers until the head of the queue has none. The caller has set mu.writer.
-func (c *Conn) write() {
-	var batch []*Request
-	for {
-		c.mu.Lock()
-		n := 0
-		for n < len(c.mu.queue) && c.mu.queue[n].ready {
-			n++
-		}
-		if n == 0 {
-			c.mu.writer = false
-			last := c.mu.closing && len(c.mu.queue) == 0
-			var drop []*Request
-			if c.goneLocked() {
-				drop = c.drainLocked()
-			}
-			c.mu.Unlock()
-			for _, r := range drop {
-				r.free()
-			}
-			if last {
-				c.close()
-			}
-			return
-		}
-		batch = append(batch[:0], c.mu.queue[:n]...)
-		c.mu.queue = append(c.mu.queue[:0], c.mu.queue[n:]...)
+// take takes the answers at the head of the queue that are ready. If there are none, nobody writes any more, and a connection that is
+// only waiting for that is closed.
+func (c *Conn) take(batch []*Request) []*Request {
+	c.mu.Lock()
+	n := 0
+	for n < len(c.mu.queue) && c.mu.queue[n].ready {
+		n++
+	}
+	if n > 0 {
+		batch = append(batch, c.mu.queue[:n]...)
+		rest := copy(c.mu.queue, c.mu.queue[n:])
+		clear(c.mu.queue[rest:])
+		c.mu.queue = c.mu.queue[:rest]
 		c.mu.room.Signal()
 		c.mu.Unlock()
-		err := c.writeBatch(batch)
-		for _, r := range batch {
-			r.free()
-		}
-		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				c.listener.opts.Log.Debug("connection lost while answering", "peer", c.RemoteAddr(), "error", err)
-			}
-			c.close()
-			// Whatever else is answered is only freed.
-		}
+		return batch
 	}
+	c.mu.writer = false
+	last := c.mu.closing && len(c.mu.queue) == 0
+	var drop []*Request
+	if c.goneLocked() {
+		drop = c.drainLocked()
+	}
+	c.mu.Unlock()
+	for _, r := range drop {
+		r.free()
+	}
+	if last {
+		c.close()
+	}
+	return nil
+}
+
+// write writes answers until the head of the queue has none. The caller has set mu.writer, and may wait.
+func (c *Conn) write() {
+	var few [4]*Request
+	for {
+		batch := c.take(few[:0])
+		if len(batch) == 0 {
+			return
+		}
+		c.wrote(batch, c.writeBatch(batch))
+	}
+}
+
+// wrote is the end of answers that were written, or could not be: then the connection ends, and whatever else is answered is only freed.
+func (c *Conn) wrote(batch []*Request, err error) {
+	for _, r := range batch {
+		r.free()
+	}
+	if err == nil {
+		c.lastActive.Store(time.Now().UnixNano())
+		return
+	}
+	if !errors.Is(err, net.ErrClosed) {
+		c.listener.opts.Log.Debug("connection lost while answering", "peer", c.RemoteAddr(), "error", err)
+	}
+	c.close()
 }
 
 // writeBatch writes the answers of several requests with as few calls as it can.
@@ -336,6 +338,15 @@ func (c *Conn) writeBatch(batch []*Request) error {
 	}
 	c.writing.Store(time.Now().UnixNano())
 	defer c.writing.Store(0)
+	out, ok, err := c.join(batch)
+	if err != nil {
+		return err
+	}
+	if ok {
+		_, err = socket.Write(c.raw, out.bytes, true)
+		out.free()
+		return err
+	}
 	g := gather{conn: c}
 	for _, r := range batch {
 		if r.abort {
@@ -347,9 +358,7 @@ func (c *Conn) writeBatch(batch []*Request) error {
 			}
 		}
 	}
-	err := g.flush()
-	c.lastActive.Store(time.Now().UnixNano())
-	return err
+	return g.flush()
 }
 
 // Request is one request of a client. Its body is good until it is answered.

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kraftgo/kraftgo/cluster/socket"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -221,30 +220,17 @@ func (c *Conn) readFirst() (*Buffer, error) {
 		return b, nil
 	}
 	var b *Buffer
-	var n int
-	var readErr error
-	err := c.raw.Read(func(fd uintptr) bool {
+	get := func() []byte {
 		b = GetBuffer(stageSize)
-		for {
-			n, readErr = unix.Read(int(fd), b.B[:cap(b.B)])
-			if readErr != unix.EINTR {
-				break
-			}
-		}
-		if readErr == unix.EAGAIN {
-			b.Release()
-			return false
-		}
-		return true
-	})
-	if err == nil && readErr != nil {
-		err = os.NewSyscallError("read", readErr)
+		return b.B[:cap(b.B)]
 	}
-	if err == nil && n == 0 {
-		err = io.EOF
+	drop := func() {
+		b.Release()
+		b = nil
 	}
+	n, err := socket.Read(c.raw, get, drop)
 	if err != nil {
-		if b != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		if b != nil {
 			b.Release()
 		}
 		return nil, err

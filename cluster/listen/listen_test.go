@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kraftgo/kraftgo/wire"
 	"github.com/kraftgo/kraftgo/wire/message"
@@ -429,4 +432,60 @@ type noSendfile struct{ fakeRange }
 
 func (noSendfile) SendTo(c rawConn) (int64, error) {
 	return 0, fmt.Errorf("ranges below %d bytes are read", sendfileMin)
+}
+
+// Whoever answers waits for no client: one that does not read holds up nobody but itself, and gets everything, in order, when it reads.
+func TestASlowClientHoldsUpNobodyWhoAnswers(t *testing.T) {
+	const n = 400
+	requests := make(chan *Request, n)
+	l := serve(t, Options{MaxPipelined: n}, func(r *Request) { requests <- r })
+	c := dial(t, l)
+	var out []byte
+	for i := range n {
+		out = append(out, heartbeat(int32(i), 1)...)
+	}
+	if _, err := c.Write(out); err != nil {
+		t.Fatal(err)
+	}
+	body := func(i int32) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 1000+int(i)*50) }
+	var ranges atomic.Int64
+	for range n { // far more than the socket's buffers hold
+		r := <-requests
+		b := body(r.Header.CorrelationID)
+		head := wire.AppendInt32(wire.AppendInt32(nil, int32(4+len(b))), r.Header.CorrelationID)
+		ranges.Add(1)
+		r.ReplyPieces([]Piece{{Bytes: head}, {File: readable{fakeRange{b, &ranges}}}}, nil)
+	}
+	for i := range int32(n) {
+		id, got, err := readAnswer(c)
+		if err != nil || id != i || !bytes.Equal(got, body(i)) {
+			t.Fatalf("answer %d: id %d, %v", i, id, err)
+		}
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for ranges.Load() != 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d ranges were not released", ranges.Load())
+		}
+	}
+}
+
+// readable is a file range that is written as any bytes.
+type readable struct{ fakeRange }
+
+func (r readable) SendTo(c rawConn) (n int64, err error) {
+	left := r.b
+	return int64(len(r.b)), errors.Join(c.Write(func(fd uintptr) bool {
+		for len(left) > 0 {
+			k, e := unix.Write(int(fd), left)
+			if e == unix.EAGAIN {
+				return false
+			}
+			if err = e; e != nil {
+				return true
+			}
+			left = left[k:]
+		}
+		return true
+	}), err)
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/kraftgo/kraftgo/cluster/socket"
 )
 
 // Listener accepts client connections on one address.
@@ -17,6 +19,8 @@ type Listener struct {
 	running sync.WaitGroup // every goroutine of the listener and its connections
 	stop    chan struct{}
 	stopped sync.Once
+	started time.Time
+	pace    pace // of answers written by those who give them
 
 	mu struct {
 		sync.Mutex
@@ -28,7 +32,7 @@ type Listener struct {
 
 // Serve starts to accept on l. The handler may be called before Serve returns.
 func Serve(l net.Listener, h Handler, o Options) *Listener {
-	s := &Listener{opts: o.withDefaults(), net: l, handler: h, stop: make(chan struct{})}
+	s := &Listener{opts: o.withDefaults(), net: l, handler: h, stop: make(chan struct{}), started: time.Now()}
 	s.mu.conns = map[*Conn]struct{}{}
 	s.mu.byIP = map[string]int{}
 	s.running.Add(2)
@@ -81,15 +85,7 @@ func (s *Listener) admit(n net.Conn) {
 	c.mu.room = sync.NewCond(&c.mu.Mutex)
 	c.lastActive.Store(time.Now().UnixNano())
 	c.ip, _, _ = net.SplitHostPort(n.RemoteAddr().String())
-	below := n
-	if w, ok := n.(interface{ NetConn() net.Conn }); ok {
-		below = w.NetConn()
-	}
-	if t, ok := below.(*net.TCPConn); ok {
-		if raw, err := t.SyscallConn(); err == nil {
-			c.raw = raw
-		}
-	}
+	c.raw = socket.Raw(n)
 	s.mu.Lock()
 	reason := ""
 	switch {
@@ -118,6 +114,9 @@ func (s *Listener) admit(n net.Conn) {
 		c.read()
 	}()
 }
+
+// mayDirect reports whether an answer may be written by whoever gives it.
+func (s *Listener) mayDirect() bool { return s.pace.allow(time.Since(s.started)) }
 
 func (s *Listener) observeLocked() {
 	if s.opts.ObserveConnection != nil {
