@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/kraftgo/kraftgo/cluster/listen"
@@ -50,7 +49,10 @@ var fetchHandler = handleLater(message.KeyFetch, func(b *Broker, r *listen.Reque
 		return
 	}
 	f.sessionEpoch = m.SessionEpoch
-	f.wait(time.Now().Add(time.Duration(m.MaxWaitMs) * time.Millisecond))
+	f.deadline = time.Now().Add(time.Duration(m.MaxWaitMs) * time.Millisecond)
+	if waits, cancelled := f.wait(); !waits {
+		f.awake(cancelled)
+	}
 })
 
 func sessionFetch(m *message.FetchRequest, version int16, follower wire.BrokerID) replica.Fetch {
@@ -92,6 +94,7 @@ type fetch struct {
 	rack          string // of a consumer that is to be sent to a replica near it; "": it is not
 	again         bool   // it has been read before: what the follower has is known
 	stale         bool   // of a consumer: what this broker knows as leader may be over
+	deadline      time.Time
 	session       *replica.Session
 	full          bool
 	minBytes      int
@@ -299,25 +302,24 @@ func (f *fetch) drop() {
 	}
 }
 
-// wait answers when a watermark moved far enough, or at the deadline.
-func (f *fetch) wait(deadline time.Time) {
+// briefTargets is up to how many partitions of a fetch are looked at on the goroutine that wakes it.
+const briefTargets = 8
+
+// wait has the fetch looked at again when a watermark has moved, or at the deadline. It returns false if that is now.
+func (f *fetch) wait() (waits, cancelled bool) {
 	f.drop()
-	var w *replica.FetchWait
-	var stop func() bool
-	var mu sync.Mutex // orders this function's end before the wait's
-	mu.Lock()
-	defer mu.Unlock()
-	timeout := time.Until(deadline)
+	timeout := time.Until(f.deadline)
 	if f.held {
 		timeout = min(timeout, f.broker.Partitions.Sending().Wait())
 	}
-	w = replica.NewFetchWait(max(timeout, time.Millisecond), func() {
-		mu.Lock()
-		defer mu.Unlock()
+	var w *replica.FetchWait
+	var stop func() bool
+	// If it waits for the first byte, what it will read was just written.
+	brief := f.minBytes <= 1 && len(f.targets) <= briefTargets && !f.held
+	w = replica.NewFetchWait(brief, func() {
 		stop()
-		f.awake(deadline, w.Cancelled())
+		f.awake(w.Cancelled())
 	})
-	stop = context.AfterFunc(f.request.Context(), w.Cancel)
 	for i, t := range f.targets {
 		switch p := f.results[i].partition; {
 		case p == nil:
@@ -338,23 +340,31 @@ func (f *fetch) wait(deadline time.Time) {
 	if f.broker.stopping.Load() { // looked at after the registration, so that StopWaiting misses none
 		w.Cancel()
 	}
+	stop = context.AfterFunc(f.request.Context(), w.Cancel)
+	if w.Wait(max(timeout, time.Millisecond)) {
+		return true, false
+	}
+	stop()
+	return false, w.Cancelled()
 }
 
 // awake looks again after a wait ended. now: it is answered whatever there is.
-func (f *fetch) awake(deadline time.Time, now bool) {
-	f.read()
-	select {
-	case <-f.request.Done():
-		f.drop()
-		f.request.NoReply()
-		return
-	default:
+func (f *fetch) awake(now bool) {
+	for waits := false; !waits; {
+		f.read()
+		select {
+		case <-f.request.Done():
+			f.drop()
+			f.request.NoReply()
+			return
+		default:
+		}
+		if now || f.bytes >= f.minBytes || f.failed || time.Until(f.deadline) <= 0 || f.broker.stopping.Load() {
+			f.reply()
+			return
+		}
+		waits, now = f.wait()
 	}
-	if now || f.bytes >= f.minBytes || f.failed || time.Until(deadline) <= 0 || f.broker.stopping.Load() {
-		f.reply()
-		return
-	}
-	f.wait(deadline)
 }
 
 // refuse answers the whole request with an error. Before version 7 there is no place for one but in each partition.

@@ -175,7 +175,7 @@ func (p *Partition) raiseWatermark(to wire.Offset) {
 		woken.fetches = append(woken.fetches, f)
 	}
 	p.mu.Unlock()
-	woken.run()
+	woken.run() // the partition is held for the write
 }
 
 // wholeBatches checks batches as they came, and leaves out one at the end that was cut short.

@@ -23,7 +23,7 @@ func (p *Partition) FetchedFrom(follower wire.BrokerID, epoch wire.BrokerEpoch, 
 	l.Start(follower, epoch, start, p.log.Start())
 	woken := p.advanceLocked()
 	p.mu.Unlock()
-	woken.run()
+	woken.runHere()
 	return code
 }
 
@@ -37,7 +37,7 @@ func (p *Partition) Acked(follower wire.BrokerID, epoch wire.BrokerEpoch, leader
 		woken = p.advanceLocked()
 	}
 	p.mu.Unlock()
-	woken.run()
+	woken.runHere()
 	return early
 }
 
@@ -57,7 +57,7 @@ func (p *Partition) DeleteRecords(w *ProduceWait, i int, before wire.Offset) {
 	}
 	p.mu.Unlock()
 	for _, f := range fetches {
-		f.moved(wire.ErrNone)
+		f.moved(false)
 	}
 	p.acknowledge(w, i, lowWatermark, reign, before)
 }

@@ -43,12 +43,13 @@ type Env struct {
 	Synced func(*Partition)
 
 	shrinks, expands              *atomic.Int64 // of ISRs
+	pace                          *pace         // of fetches that are answered where a mark moved
 	sending, fetching, rebuilding *Throttle
 }
 
 // prepare makes what the partitions of an Env share.
 func (e *Env) prepare() {
-	e.shrinks, e.expands = new(atomic.Int64), new(atomic.Int64)
+	e.shrinks, e.expands, e.pace = new(atomic.Int64), new(atomic.Int64), new(pace)
 	e.sending, e.fetching, e.rebuilding = newThrottle(e.Now), newThrottle(e.Now), newThrottle(e.Now)
 }
 
@@ -341,7 +342,7 @@ func (p *Partition) Durable(wire.Offset) {
 	woken := p.advanceLocked()
 	following := p.mu.follower != nil
 	p.mu.Unlock()
-	woken.run()
+	woken.runHere()
 	if following {
 		p.env.Synced(p)
 	}
@@ -366,7 +367,7 @@ func (p *Partition) advance() {
 	p.mu.Lock()
 	woken := p.advanceLocked()
 	p.mu.Unlock()
-	woken.run()
+	woken.runHere()
 }
 
 // advanceLocked is advance, for the caller to run what it returns once the lock is released. Durable is read before End,
@@ -416,6 +417,16 @@ type wake struct {
 	produces  []produceWaiter
 	fetches   []*FetchWait
 	proposal  *replication.Proposal
+	here      bool // fetches may be answered on this goroutine
+}
+
+// hereMost is how many fetches one move of a mark may answer on its own goroutine.
+const hereMost = 4
+
+// runHere is run for those who move marks by what is done for one record, and may answer a few brief fetches for it.
+func (w *wake) runHere() {
+	w.here = len(w.fetches) > 0 && len(w.fetches) <= hereMost && w.partition.env.pace.allow(w.partition.env.Now())
+	w.run()
 }
 
 func (w *wake) run() {
@@ -423,7 +434,7 @@ func (w *wake) run() {
 		p.wait.settle(p.index, w.code)
 	}
 	for _, f := range w.fetches {
-		f.moved(w.code)
+		f.moved(w.here)
 	}
 	if w.proposal != nil {
 		w.partition.env.Propose(w.partition, *w.proposal)

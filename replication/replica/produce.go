@@ -151,5 +151,5 @@ func (p *Partition) acknowledge(w *ProduceWait, i int, m mark, reign int, offset
 	p.mu.produces = append(p.mu.produces, produceWaiter{offset: offset, mark: m, wait: w, index: i})
 	woken := p.advanceLocked()
 	p.mu.Unlock()
-	woken.run()
+	woken.runHere()
 }
