@@ -285,12 +285,17 @@ func (p *peers) forget(t target) {
 	}
 }
 
+// Hear implements [internal.Handler].
+func (p *peers) Hear(peer internal.Identity, m internal.Method, body []byte) error {
+	if m == callDurableAck {
+		return p.serveDurableAck(peer, body)
+	}
+	return fmt.Errorf("this kraftgo does not know message %d: upgrade it", m)
+}
+
 // Handle implements [internal.Handler].
 func (p *peers) Handle(ctx context.Context, peer internal.Identity, m internal.Method, body []byte) ([]byte, error) {
-	switch m { // what followers ask of leaders
-	case callDurableAck:
-		return nil, p.serveDurableAck(peer, body)
-	case callNudge:
+	if m == callNudge { // what followers ask of leaders
 		return nil, p.serveNudge(body)
 	}
 	answer, err := p.serve(ctx, m, body)

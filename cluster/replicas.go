@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/kraftgo/kraftgo/cluster/internal"
 	"github.com/kraftgo/kraftgo/cluster/lifecycle"
 	"github.com/kraftgo/kraftgo/cluster/listen"
+	"github.com/kraftgo/kraftgo/cluster/socket"
 	"github.com/kraftgo/kraftgo/replication"
 	"github.com/kraftgo/kraftgo/replication/replica"
 	"github.com/kraftgo/kraftgo/wire"
@@ -39,11 +41,26 @@ func (l links) Dial(ctx context.Context, leader wire.BrokerID) (replica.Link, er
 	if err != nil {
 		return nil, err
 	}
-	return &link{conn: c}, nil
+	return newLink(c), nil
 }
 
 // Report implements [replica.Links].
-func (l links) Report(ctx context.Context, leader wire.BrokerID, epoch wire.BrokerEpoch, reports []replica.Report) error {
+func (l links) Report(ctx context.Context, leader wire.BrokerID, epoch wire.BrokerEpoch, reports []replica.Report, unheard func()) error {
+	c, err := l.client(leader)
+	if err != nil {
+		return err
+	}
+	return c.Tell(ctx, callDurableAck, l.reports(epoch, reports), unheard)
+}
+
+// ReportNow implements [replica.Links].
+func (l links) ReportNow(leader wire.BrokerID, epoch wire.BrokerEpoch, reports []replica.Report, unheard func()) bool {
+	c, err := l.client(leader)
+	return err == nil && c.TellNow(callDurableAck, l.reports(epoch, reports), unheard)
+}
+
+// reports is what a leader is told.
+func (l links) reports(epoch wire.BrokerEpoch, reports []replica.Report) []byte {
 	b := wire.AppendInt32(make([]byte, 0, 20+len(reports)*reportSize), l.node.brokerID.Load())
 	b = wire.AppendInt64(b, int64(epoch))
 	b = wire.AppendArrayLength(b, len(reports), true)
@@ -53,25 +70,25 @@ func (l links) Report(ctx context.Context, leader wire.BrokerID, epoch wire.Brok
 		b = wire.AppendInt32(b, int32(r.LeaderEpoch))
 		b = wire.AppendInt64(b, int64(r.Durable))
 	}
-	return l.call(ctx, leader, callDurableAck, b)
+	return b
 }
 
 // Nudge implements [replica.Links].
 func (l links) Nudge(ctx context.Context, leader wire.BrokerID, session, epoch int32) error {
-	return l.call(ctx, leader, callNudge, wire.AppendInt32(wire.AppendInt32(nil, session), epoch))
+	c, err := l.client(leader)
+	if err != nil {
+		return err
+	}
+	_, err = c.Call(ctx, callNudge, wire.AppendInt32(wire.AppendInt32(nil, session), epoch))
+	return err
 }
 
-func (l links) call(ctx context.Context, leader wire.BrokerID, m internal.Method, body []byte) error {
+func (l links) client(leader wire.BrokerID) (*internal.Client, error) {
 	t, err := l.target(leader)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c, err := l.node.peers.client(t)
-	if err != nil {
-		return err
-	}
-	_, err = c.Call(ctx, m, body)
-	return err
+	return l.node.peers.client(t)
 }
 
 // reportSize is that of one report: topic id, partition, leader epoch, offset.
@@ -162,18 +179,25 @@ const fetchVersion = 18
 // maxFetchAnswer bounds an answer: what was asked for, one batch more, and the rest of the message.
 const maxFetchAnswer = 256 << 20
 
+// answerStage is how much of an answer is read at first: most are no longer.
+const answerStage = 16 << 10
+
 // link is one connection to a leader.
 type link struct {
 	conn        *internal.Conn
+	in          *socket.Reader
+	raw         syscall.RawConn // of a plain TCP connection, else nil
 	correlation int32
 	request     []byte
 	answer      *listen.Buffer
 }
 
+func newLink(c *internal.Conn) *link {
+	return &link{conn: c, in: socket.NewReader(c), raw: socket.Raw(c)}
+}
+
 // Fetch implements [replica.Link].
-func (l *link) Fetch(ctx context.Context, m *message.FetchRequest) (*message.FetchResponse, error) {
-	// The connection ends with ctx, deadline or not: an answer that was not taken leaves it of no use.
-	defer context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(time.Unix(1, 0)) })()
+func (l *link) Fetch(m *message.FetchRequest) (*message.FetchResponse, error) {
 	l.correlation++
 	header := &message.RequestHeader{Key: message.KeyFetch, Version: fetchVersion, CorrelationID: l.correlation}
 	b := append(l.request[:0], 0, 0, 0, 0)
@@ -181,11 +205,12 @@ func (l *link) Fetch(ctx context.Context, m *message.FetchRequest) (*message.Fet
 	b = m.AppendTo(b, fetchVersion)
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	l.request = b
-	if _, err := l.conn.Write(b); err != nil {
+	if err := l.write(b); err != nil {
 		return nil, err
 	}
 	body, err := l.read()
 	if err != nil {
+		l.Release()
 		return nil, err
 	}
 	answer := m.NewResponse().(*message.FetchResponse)
@@ -196,27 +221,63 @@ func (l *link) Fetch(ctx context.Context, m *message.FetchRequest) (*message.Fet
 	return answer, nil
 }
 
-// read reads an answer's body into a pooled buffer.
+// Interrupt implements [replica.Link].
+func (l *link) Interrupt() { _ = l.conn.SetDeadline(time.Unix(1, 0)) }
+
+func (l *link) write(b []byte) (err error) {
+	if l.raw != nil && len(b) <= socket.Most {
+		_, err = socket.Write(l.raw, b, true)
+	} else {
+		_, err = l.conn.Write(b)
+	}
+	return err
+}
+
+// read reads an answer into a pooled buffer, which is taken when something is there, and returns its body.
 func (l *link) read() ([]byte, error) {
 	// Length, correlation id, and the header's empty tags, which a flexible answer has.
-	var head [4 + 4 + 1]byte
-	if _, err := io.ReadFull(l.conn, head[:]); err != nil {
+	const headSize = 4 + 4 + 1
+	n, err := l.begin()
+	if err != nil {
 		return nil, err
 	}
-	size := int(binary.BigEndian.Uint32(head[:])) - (len(head) - 4)
+	stage := l.answer.B[:cap(l.answer.B)]
+	if n < headSize {
+		if _, err := io.ReadFull(l.in, stage[n:headSize]); err != nil {
+			return nil, err
+		}
+		n = headSize
+	}
+	size := int(binary.BigEndian.Uint32(stage)) + 4
 	switch {
-	case size < 0 || size > maxFetchAnswer:
+	case size < headSize || size > maxFetchAnswer || size < n:
 		return nil, fmt.Errorf("a leader's answer of %d bytes", size)
-	case int32(binary.BigEndian.Uint32(head[4:])) != l.correlation || head[8] != 0:
+	case int32(binary.BigEndian.Uint32(stage[4:])) != l.correlation || stage[8] != 0:
 		return nil, fmt.Errorf("a leader's answer to another question")
 	}
-	l.answer = listen.GetBuffer(size)
+	if size > len(stage) {
+		whole := listen.GetBuffer(size)
+		copy(whole.B[:n], stage[:n])
+		l.answer.Release()
+		l.answer = whole
+	}
 	l.answer.B = l.answer.B[:size]
-	if _, err := io.ReadFull(l.conn, l.answer.B); err != nil {
-		l.Release()
+	if _, err := io.ReadFull(l.in, l.answer.B[n:]); err != nil {
 		return nil, err
 	}
-	return l.answer.B, nil
+	return l.answer.B[headSize:], nil
+}
+
+// begin waits for an answer, and reads what there is of it.
+func (l *link) begin() (int, error) {
+	get := func() []byte {
+		l.answer = listen.GetBuffer(answerStage)
+		return l.answer.B[:answerStage]
+	}
+	if l.raw == nil {
+		return l.conn.Read(get())
+	}
+	return socket.Read(l.raw, get, l.Release)
 }
 
 // Release implements [replica.Link].

@@ -16,7 +16,12 @@
 // # Who may call what
 //
 // Everything may be called from any goroutine. [Handler.Handle] runs in a goroutine for each call, at most
-// [Options.MaxCalls] of a connection at a time: then nothing more is read from it.
+// [Options.MaxCalls] of a connection at a time: then nothing more is read from it. [Handler.Hear] runs on the reader of the connection.
+//
+// # What is told
+//
+// Beside calls, one side may tell the other something that wants no answer, for less than a call costs. A frame of it that was written is
+// heard, or the connection breaks; either the hearer's complaint or the break has the teller tell it all again ([Client.Tell]).
 //
 // # What if
 //

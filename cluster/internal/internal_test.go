@@ -3,6 +3,7 @@ package internal
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -318,6 +319,8 @@ func FuzzFrame(f *testing.F) {
 
 type handlerFunc func(context.Context, Identity, Method, []byte) ([]byte, error)
 
+func (f handlerFunc) Hear(Identity, Method, []byte) error { return errors.New("nobody listens") }
+
 func (f handlerFunc) Handle(ctx context.Context, p Identity, m Method, b []byte) ([]byte, error) {
 	return f(ctx, p, m, b)
 }
@@ -503,4 +506,95 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "all goroutines ended", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// hearing is a handler of what is told alone.
+type hearing func(m Method, body []byte) error
+
+func (h hearing) Hear(_ Identity, m Method, body []byte) error { return h(m, body) }
+func (h hearing) Handle(context.Context, Identity, Method, []byte) ([]byte, error) {
+	return nil, nil
+}
+
+// What is told is heard in its order, whoever tells it and however large it is. Nothing can be told at once without a connection.
+func TestWhatIsToldIsHeardInOrder(t *testing.T) {
+	l, _ := listen(t, as(1, nil))
+	heard := make(chan int, 10_000)
+	l.Serve(hearing(func(_ Method, body []byte) error {
+		heard <- int(binary.BigEndian.Uint32(body))
+		return nil
+	}))
+	c := client(t, as(2, nil), l)
+	unheard := func() { t.Error("it was heard") }
+	if c.TellNow(1, []byte{0, 0, 0, 0}, unheard) {
+		t.Fatal("told to nobody")
+	}
+	const n = 2000
+	atOnce := 0
+	for i := range n {
+		body := binary.BigEndian.AppendUint32(nil, uint32(i))
+		body = append(body, make([]byte, i%10*5000)...)
+		if c.TellNow(1, body, unheard) {
+			atOnce++
+		} else if err := c.Tell(t.Context(), 1, body, unheard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range n {
+		if got := <-heard; got != i {
+			t.Fatalf("heard %d, not %d", got, i)
+		}
+	}
+	if atOnce == 0 {
+		t.Error("nothing was told at once")
+	}
+	c.mu.Lock()
+	s := c.mu.stream
+	c.mu.Unlock()
+	s.mu.Lock()
+	clear(s.unheard) // the client closes
+	s.mu.Unlock()
+}
+
+// Who tells something learns that it may not have been heard: the other side says so, or the connection breaks, before that has read it or
+// after.
+func TestWhatMayNotHaveBeenHeard(t *testing.T) {
+	l, _ := listen(t, as(1, nil))
+	heard := make(chan Method, 10)
+	l.Serve(hearing(func(m Method, _ []byte) error {
+		heard <- m
+		if m == 1 {
+			return errors.New("too early")
+		}
+		return nil
+	}))
+	c := client(t, as(2, nil), l)
+	unheard := map[Method]chan struct{}{1: make(chan struct{}, 10), 2: make(chan struct{}, 10)}
+	tell := func(m Method) {
+		t.Helper()
+		said := func() { unheard[m] <- struct{}{} }
+		if !c.TellNow(m, nil, said) {
+			if err := c.Tell(t.Context(), m, nil, said); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-heard; got != m {
+			t.Fatalf("heard %d", got)
+		}
+	}
+	tell(2)
+	tell(1)
+	<-unheard[1]
+	if len(unheard[2]) != 0 {
+		t.Fatal("the other message was heard")
+	}
+	c.mu.Lock()
+	broken := c.mu.stream.conn
+	c.mu.Unlock()
+	if err := broken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-unheard[1]
+	<-unheard[2]
+	tell(2)
 }

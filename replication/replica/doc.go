@@ -20,8 +20,8 @@
 //
 // # Who may call what
 //
-// Everything may be called from any goroutine. Callbacks ([ProduceWait], [FetchWait]) run on the goroutine that moved a
-// mark, with no lock held, and must not block: a syncer may be running them.
+// Everything may be called from any goroutine. Callbacks ([ProduceWait], and [FetchWait] if it is brief) run on the goroutine that moved a
+// mark, with no lock held, and must not block: a syncer may be running them. So may reports to leaders ([Links]).
 //
 // # What if
 //
@@ -29,6 +29,8 @@
 //   - two requests wait for the same offset: one sync answers both;
 //   - a fetch arrives just as the watermark moves: it is registered first and looked at again afterwards;
 //   - a partition gets another fetcher while the last has a fetch under way: one of two answers to the same question is ignored;
+//   - a report is lost, or the leader cannot count it yet: nobody answers reports, but the follower learns of it when the connection
+//     breaks, or when the leader complains, and tells everything again;
 //   - the partition stops leading, or leads in another epoch, while something is written: the change waits until it is
 //     written (Partition.role), so that nobody writes in a part that is over;
 //   - partitions are to be fetched from a leader where a fetch waits already: the leader is nudged to answer it;

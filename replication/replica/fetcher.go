@@ -151,6 +151,9 @@ func (f *fetcher) connection() error {
 		return err
 	}
 	defer func() { _ = link.Close() }() // it is given up, whatever it says
+	defer context.AfterFunc(f.set.ctx, link.Interrupt)()
+	watch := &watchdog{late: link.Interrupt}
+	defer watch.end()
 	f.states, f.forget, f.quiet = map[wire.TopicIDPartition]*fetchState{}, nil, 0
 	f.mu.Lock()
 	f.mu.session, f.mu.epoch, f.mu.reconnect = 0, 0, false
@@ -167,7 +170,7 @@ func (f *fetcher) connection() error {
 			f.pause(next, true)
 			continue
 		}
-		if err := f.roundTrip(link, request); err != nil {
+		if err := f.roundTrip(link, watch, request); err != nil {
 			return err
 		}
 		f.backoff = 0
@@ -275,11 +278,11 @@ func (f *fetcher) forgotten(m *message.FetchRequest) {
 }
 
 // roundTrip sends one request, and does what the answer asks for.
-func (f *fetcher) roundTrip(link Link, m *message.FetchRequest) error {
+func (f *fetcher) roundTrip(link Link, watch *watchdog, m *message.FetchRequest) error {
 	m.ReplicaState = message.FetchRequestReplicaState{ReplicaID: f.set.env.Broker, ReplicaEpoch: f.set.opts.BrokerEpoch()}
-	ctx, cancel := context.WithTimeout(f.set.ctx, f.maxWait()+f.set.opts.Timeout)
-	defer cancel()
-	answer, err := link.Fetch(ctx, m)
+	watch.begin(f.maxWait() + f.set.opts.Timeout)
+	answer, err := link.Fetch(m)
+	watch.done()
 	f.mu.Lock()
 	f.mu.flying = false
 	if err == nil && answer.ErrorCode == wire.ErrNone {

@@ -22,16 +22,19 @@ type scripted struct {
 }
 
 func (s *scripted) Dial(context.Context, wire.BrokerID) (Link, error) { return s, nil }
-func (s *scripted) Report(context.Context, wire.BrokerID, wire.BrokerEpoch, []Report) error {
+func (s *scripted) Report(context.Context, wire.BrokerID, wire.BrokerEpoch, []Report, func()) error {
 	return errors.New("not in this script")
 }
+func (s *scripted) ReportNow(wire.BrokerID, wire.BrokerEpoch, []Report, func()) bool { return false }
 func (s *scripted) Nudge(context.Context, wire.BrokerID, int32, int32) error {
 	return errors.New("not in this script")
 }
 func (s *scripted) Release()     {}
 func (s *scripted) Close() error { return nil }
 
-func (s *scripted) Fetch(_ context.Context, m *message.FetchRequest) (*message.FetchResponse, error) {
+func (s *scripted) Interrupt() {}
+
+func (s *scripted) Fetch(m *message.FetchRequest) (*message.FetchResponse, error) {
 	if len(s.news) == 0 {
 		s.ended()
 		return nil, errors.New("the script is over")

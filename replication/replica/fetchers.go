@@ -15,8 +15,12 @@ import (
 type Links interface {
 	// Dial opens a connection for fetches.
 	Dial(ctx context.Context, leader wire.BrokerID) (Link, error)
-	// Report tells a leader what is synced here. An error means that it may not have heard, or not have counted all: it is told again.
-	Report(ctx context.Context, leader wire.BrokerID, epoch wire.BrokerEpoch, reports []Report) error
+	// Report tells a leader what is synced here, and waits for a connection to it if need be. There is no answer. An error means that it may
+	// not have heard. unheard is called, also long after, if it may not have heard or not have counted all that it was told until then, in
+	// this call or an earlier one: it must be told again.
+	Report(ctx context.Context, leader wire.BrokerID, epoch wire.BrokerEpoch, reports []Report, unheard func()) error
+	// ReportNow is Report without any waiting; false: nothing was told.
+	ReportNow(leader wire.BrokerID, epoch wire.BrokerEpoch, reports []Report, unheard func()) bool
 	// Nudge has a leader answer at once a fetch that may wait there.
 	Nudge(ctx context.Context, leader wire.BrokerID, session, epoch int32) error
 }
@@ -24,8 +28,10 @@ type Links interface {
 // Link is a connection to a leader. One goroutine uses it.
 type Link interface {
 	// Fetch sends a request and returns the answer, whose records are good until Release.
-	Fetch(ctx context.Context, m *message.FetchRequest) (*message.FetchResponse, error)
+	Fetch(m *message.FetchRequest) (*message.FetchResponse, error)
 	Release()
+	// Interrupt has a Fetch fail that is under way or comes. Any goroutine may call it.
+	Interrupt()
 	Close() error
 }
 
@@ -159,7 +165,7 @@ func (s *fetchers) restart() {
 	defer s.mu.Unlock()
 	for p, f := range s.of {
 		f.restart()
-		s.reporterLocked(f.leader).add(p)
+		s.reporterLocked(f.leader).later(p)
 	}
 }
 
@@ -170,87 +176,23 @@ func (s *fetchers) synced(p *Partition) {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
-		s.reporterLocked(to).add(p)
+	if s.closed {
+		s.mu.Unlock()
+		return
 	}
+	r := s.reporterLocked(to)
+	s.mu.Unlock()
+	r.add(p)
 }
 
 func (s *fetchers) reporterLocked(leader wire.BrokerID) *reporter {
 	r := s.reporters[leader]
 	if r == nil {
-		r = &reporter{set: s, leader: leader, wake: make(chan struct{}, 1), dirty: map[*Partition]struct{}{}}
+		r = newReporter(s, leader)
 		s.reporters[leader] = r
 		s.running.Go(r.run)
 	}
 	return r
-}
-
-// reporter tells one leader what was synced: one message at a time, with all that came meanwhile.
-type reporter struct {
-	set    *fetchers
-	leader wire.BrokerID
-	wake   chan struct{}
-
-	mu    sync.Mutex // a leaf
-	dirty map[*Partition]struct{}
-}
-
-func (r *reporter) add(p *Partition) {
-	r.mu.Lock()
-	r.dirty[p] = struct{}{}
-	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (r *reporter) take() map[*Partition]struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	taken := r.dirty
-	r.dirty = map[*Partition]struct{}{}
-	return taken
-}
-
-func (r *reporter) run() {
-	ctx := r.set.ctx
-	pause := time.Duration(0)
-	var reports []Report
-	for {
-		taken := r.take()
-		reports = reports[:0]
-		for p := range taken {
-			if to, report, ok := p.Report(); ok && to == r.leader {
-				reports = append(reports, report)
-			}
-		}
-		if len(reports) == 0 {
-			select {
-			case <-r.wake:
-				continue
-			case <-ctx.Done():
-				return
-			}
-		}
-		bounded, cancel := context.WithTimeout(ctx, r.set.opts.Timeout)
-		err := r.set.links.Report(bounded, r.leader, r.set.opts.BrokerEpoch(), reports)
-		cancel()
-		if err == nil {
-			pause = 0
-			continue
-		}
-		for p := range taken {
-			r.add(p) // whoever leads by then; if it is another, nothing is told here
-		}
-		pause = min(max(2*pause, 5*time.Millisecond), r.set.opts.Backoff)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 var errTooMuch = errors.New("an answer to a fetch that is not of this session")
