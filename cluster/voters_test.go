@@ -79,6 +79,26 @@ func TestAVoteMovesByRequest(t *testing.T) {
 	createTopic(t, nodes[1], "after", 1, nil)
 }
 
+// The controller's own vote moves by request too: it hands the quorum over first.
+func TestTheControllersVoteMovesByRequest(t *testing.T) {
+	nodes := three(t)
+	eventually(t, "three voters", func() bool { return slices.Equal(voters(t, nodes[0]), []int32{1, 2, 3}) })
+	last := nodes[0].Join(nil)
+	if err := removeVoter(t, last, 1); err != kerr.InvalidRequest {
+		t.Fatalf("a controller that is well loses its vote: %v", err)
+	}
+	all := "*"
+	altered, err := kadm.NewClient(client(t, last)).AlterBrokerConfigs(limited(t), []kadm.AlterConfig{{Name: "cordoned.log.dirs", Value: &all}}, 1)
+	if err != nil || altered[0].Err != nil {
+		t.Fatal(err, altered)
+	}
+	if err := removeVoter(t, last, 1); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "broker 4 has it", func() bool { return slices.Equal(voters(t, nodes[0]), []int32{2, 3, 4}) })
+	createTopic(t, nodes[0], "after", 1, nil)
+}
+
 // New voters tell where their logs end at once, not with their next regular heartbeat.
 func TestNewVotersTellOfTheirLogs(t *testing.T) {
 	a := kraftgotest.Start(t, map[string]string{"broker.heartbeat.interval.ms": "300000", "broker.session.timeout.ms": "900000"})

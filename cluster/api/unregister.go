@@ -13,6 +13,8 @@ const unregisterTimeout = 30_000
 
 // A broker that runs learns from its next heartbeat that it was removed, and stops.
 var unregisterBrokerHandler = handle(message.KeyUnregisterBroker, func(b *Broker, r *listen.Request, m *message.UnregisterBrokerRequest) message.Response {
+	r.MayBlock()
+	b.Leader.Depart(m.BrokerID)
 	var refusal *control.Refusal
 	return b.once(r, unregisterTimeout, func(image *metadata.Image) (records []metadata.Record) {
 		if refusal = b.Leader.CheckUnregister(m.BrokerID); refusal != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kraftgo/kraftgo/cluster/listen"
 	"github.com/kraftgo/kraftgo/metadata/control"
+	"github.com/kraftgo/kraftgo/metadata/quorum"
 	"github.com/kraftgo/kraftgo/wire"
 	"github.com/kraftgo/kraftgo/wire/message"
 )
@@ -36,6 +37,15 @@ var removeRaftVoterHandler = handle(message.KeyRemoveRaftVoter, func(b *Broker, 
 	ctx, cancel := context.WithTimeout(r.Context(), removeVoterTimeout)
 	defer cancel()
 	err := b.Leader.RemoveVoter(ctx, m.ClusterID, control.VoterKey{Broker: m.VoterID, Directory: m.VoterDirectoryID})
+	if errors.Is(err, quorum.ErrNotLeader) { // as when it was this one's own
+		if r.Relayed() {
+			r.Undecided(err)
+			return nil
+		}
+		if b.relayNew(r) {
+			return nil
+		}
+	}
 	if err != nil {
 		refusal := voterRefusal(err)
 		return &message.RemoveRaftVoterResponse{ErrorCode: refusal.Code, ErrorMessage: text(refusal.Message)}

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/kraftgo/kraftgo/metadata"
@@ -54,6 +55,9 @@ func (l *Leader) alter(ctx context.Context, step *control.QuorumStep, members []
 	kind := map[control.QuorumStepKind]quorum.ChangeKind{
 		control.StageVoter: quorum.Stage, control.PromoteVoter: quorum.Promote, control.DemoteVoter: quorum.Demote, control.RemoveVoter: quorum.Remove,
 	}[step.Kind]
+	if step.Kind == control.HandOver {
+		return l.handOver(step)
+	}
 	bounded, cancel := context.WithTimeout(ctx, alterTimeout)
 	defer cancel()
 	err := l.opts.Quorum.Alter(bounded, quorum.Change{Kind: kind, ID: step.Directory, Address: step.Address}, members)
@@ -65,6 +69,33 @@ func (l *Leader) alter(ctx context.Context, step *control.QuorumStep, members []
 	}
 	l.opts.Log.Info("quorum changed", "step", kind.String(), "directory", step.Directory, "address", step.Address, "reason", step.Why)
 	return nil
+}
+
+// handOver gives the leadership of the quorum to another voter. Others begin to ask that one as soon as it decides.
+func (l *Leader) handOver(step *control.QuorumStep) error {
+	err := l.opts.Quorum.TransferTo(quorum.Member{ID: step.Directory, Address: step.Address})
+	if errors.Is(err, quorum.ErrNotLeader) { // somebody else was faster
+		return err
+	}
+	if err != nil {
+		l.opts.Log.Warn("quorum not handed over", "directory", step.Directory, "reason", step.Why, "error", err)
+		return err
+	}
+	l.opts.Log.Info("quorum handed over", "directory", step.Directory, "address", step.Address, "reason", step.Why)
+	return nil
+}
+
+// Depart hands the quorum over if a broker that is to leave the cluster is this one, which leads it: the next controller lets it go. If
+// that fails, this one does.
+func (l *Leader) Depart(id wire.BrokerID) {
+	view, _, leads := l.view()
+	b := l.opts.Quorum.Image().Broker(id)
+	if !leads || b == nil || b.Directory != l.opts.Self || control.CheckUnregister(view, id) != nil {
+		return
+	}
+	if step := control.Successor(view); step != nil {
+		_ = l.handOver(step) // which says so
+	}
 }
 
 // AddVoter answers a request for a voter, with a [*control.Refusal]: voters are chosen here.
@@ -85,7 +116,8 @@ func (l *Leader) CheckUnregister(id wire.BrokerID) *control.Refusal {
 	return control.CheckUnregister(view, id)
 }
 
-// RemoveVoter takes a voter's seat from it by request. A [*control.Refusal] says why not.
+// RemoveVoter takes a voter's seat from it by request. A [*control.Refusal] says why not. For its own seat it hands the quorum over, and
+// the next controller is to be asked.
 func (l *Leader) RemoveVoter(ctx context.Context, cluster *string, key control.VoterKey) error {
 	view, status, leads := l.view()
 	if !leads {
@@ -97,5 +129,8 @@ func (l *Leader) RemoveVoter(ctx context.Context, cluster *string, key control.V
 	}
 	err := l.alter(ctx, step, status.Members)
 	l.poke() // another takes the seat
+	if step.Kind == control.HandOver && err == nil {
+		return quorum.ErrNotLeader // who leads now takes it
+	}
 	return err
 }

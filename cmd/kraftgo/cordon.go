@@ -17,7 +17,7 @@ const cordonedSetting = "cordoned.log.dirs"
 func cordonCommand() *cli.Command {
 	return &cli.Command{
 		Name: "cordon", Usage: "give a broker no new replicas", UsageText: "kraftgo node cordon BROKER [flags]",
-		Description: example("  kraftgo node cordon 3") + "\n\nWhat the broker has it keeps, and leads as before. It sets cordoned.log.dirs=* on the broker.",
+		Description: example("  kraftgo node cordon 3") + "\n\nWhat the broker has it keeps, and leads as before; if it is the controller, another becomes that. It sets cordoned.log.dirs=* on the broker.",
 		Flags:       connectionFlags(formatFlag()),
 		Action:      func(c *cli.Context) error { return setCordon(c, true) },
 	}

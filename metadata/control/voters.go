@@ -48,12 +48,14 @@ type QuorumStep struct {
 // QuorumStepKind says what a step does.
 type QuorumStepKind int
 
-// The kinds of step: a voter is staged, promoted when it has the log, demoted, removed; one that has moved gets its new address.
+// The kinds of step: a voter is staged, promoted when it has the log, demoted, removed; one that has moved gets its new address. And
+// the leader hands the quorum over to a voter.
 const (
 	StageVoter QuorumStepKind = iota + 1
 	PromoteVoter
 	DemoteVoter
 	RemoveVoter
+	HandOver
 )
 
 const (
@@ -75,7 +77,7 @@ func NextQuorumStep(v QuorumView) *QuorumStep {
 		// vote away, others would lose theirs for one that is about to be gone.
 		return nil
 	}
-	for _, rule := range []func() *QuorumStep{q.strangers, q.moved, q.surplus, q.dead, q.promote, q.spread, q.stage, q.unstage} {
+	for _, rule := range []func() *QuorumStep{q.strangers, q.moved, q.leaving, q.surplus, q.dead, q.promote, q.spread, q.stage, q.unstage} {
 		if step := rule(); step != nil {
 			return step
 		}
@@ -167,6 +169,47 @@ func (q *quorumState) moved() *QuorumStep {
 			kind = PromoteVoter
 		}
 		return &QuorumStep{kind, s.Directory, n.Address, fmt.Sprintf("broker %d has moved from %s", n.Broker, s.Address)}
+	}
+	return nil
+}
+
+// leaving hands the quorum over when the leader is cordoned: it is about to be emptied and taken out, and nothing is decided while
+// another has to be found.
+func (q *quorumState) leaving() *QuorumStep {
+	n := q.node[q.Self]
+	if !q.Cordoned[n.Broker] {
+		return nil
+	}
+	if s := q.successor(); s != nil && !q.Cordoned[q.brokerOf(*s)] {
+		return &QuorumStep{HandOver, s.Directory, s.Address, fmt.Sprintf("broker %d, which leads the quorum, is cordoned", n.Broker)}
+	}
+	return nil
+}
+
+// successor returns who is best to lead the quorum in this leader's place: a live voter, not cordoned if there is such a one, whose log
+// went furthest when it last said; nil: there is none. Raft brings it the rest of the log first.
+func (q *quorumState) successor() *Seat {
+	fit := slices.DeleteFunc(slices.Clone(q.voters), func(s Seat) bool { return s.Directory == q.Self || !q.alive(s) })
+	if len(fit) == 0 {
+		return nil
+	}
+	best := slices.MinFunc(fit, func(a, b Seat) int {
+		if c := compareBool(q.Cordoned[q.brokerOf(a)], q.Cordoned[q.brokerOf(b)]); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(q.node[b.Directory].LastIndex, q.node[a.Directory].LastIndex); c != 0 {
+			return c
+		}
+		return cmp.Compare(q.brokerOf(a), q.brokerOf(b))
+	})
+	return &best
+}
+
+// Successor returns the step that hands the quorum over, before its leader is taken out; nil: nobody can take it.
+func Successor(v QuorumView) *QuorumStep {
+	q := newQuorumState(v)
+	if s := q.successor(); s != nil {
+		return &QuorumStep{HandOver, s.Directory, s.Address, "an operator takes the leader out"}
 	}
 	return nil
 }

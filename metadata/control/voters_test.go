@@ -97,6 +97,9 @@ func TestQuorumStepsConverge(t *testing.T) {
 			if step.Directory == v.Self && (step.Kind == DemoteVoter || step.Kind == RemoveVoter) {
 				t.Fatalf("the leader turned itself out: %+v", step)
 			}
+			if step.Kind == HandOver {
+				v.Self = step.Directory
+			}
 			v.Seats = applyStep(t, v.Seats, step)
 			if !majority() {
 				t.Fatalf("after %+v no majority is alive: %+v", step, v.Seats)
@@ -236,8 +239,8 @@ func TestWhoMayBeUnregistered(t *testing.T) {
 	}
 }
 
-// A vote is taken by request from a broker that is dead or cordoned, and from no other: not from the leader, not from one that
-// would get it back, and not if no live majority were left. Adding one is refused with the reason.
+// A vote is taken by request from a broker that is dead or cordoned, and from no other: not from one that would get it back, and not if
+// no live majority were left. The leader's is taken by the next, to whom it hands the quorum over. Adding one is refused with the reason.
 func TestVotersByRequest(t *testing.T) {
 	cluster := "c"
 	m := image(t, &metadata.Cluster{ID: cluster}, &metadata.RegisterBroker{Broker: 4, Directory: wire.UUID{4}})
@@ -265,14 +268,15 @@ func TestVotersByRequest(t *testing.T) {
 		code    wire.ErrorCode
 		says    string
 	}{
-		"alive":                  {view(0, 0), &cluster, key(2), wire.ErrInvalidRequest, "would give it its vote back"},
-		"dead":                   {view(2, 0), &cluster, key(2), wire.ErrNone, ""},
-		"cordoned":               {view(0, 2), nil, key(2), wire.ErrNone, ""},
-		"cordoned beside a dead": {view(3, 2), nil, key(2), wire.ErrInvalidRequest, "no majority of live voters"},
-		"the leader":             {view(0, 1), nil, key(1), wire.ErrInvalidRequest, "leads the metadata quorum"},
-		"no voter":               {view(0, 0), nil, key(4), wire.ErrVoterNotFound, "Cannot remove voter ReplicaKey(id=4"},
-		"another directory":      {view(2, 0), nil, VoterKey{2, wire.UUID{9}}, wire.ErrVoterNotFound, "Cannot remove voter"},
-		"another cluster":        {view(2, 0), &other, key(2), wire.ErrInconsistentClusterID, "other"},
+		"alive":                     {view(0, 0), &cluster, key(2), wire.ErrInvalidRequest, "would give it its vote back"},
+		"dead":                      {view(2, 0), &cluster, key(2), wire.ErrNone, ""},
+		"cordoned":                  {view(0, 2), nil, key(2), wire.ErrNone, ""},
+		"cordoned beside a dead":    {view(3, 2), nil, key(2), wire.ErrInvalidRequest, "no majority of live voters"},
+		"the leader":                {view(0, 0), nil, key(1), wire.ErrInvalidRequest, "would give it its vote back"},
+		"the leader, beside a dead": {view(3, 1), nil, key(1), wire.ErrInvalidRequest, "no majority of live voters"},
+		"no voter":                  {view(0, 0), nil, key(4), wire.ErrVoterNotFound, "Cannot remove voter ReplicaKey(id=4"},
+		"another directory":         {view(2, 0), nil, VoterKey{2, wire.UUID{9}}, wire.ErrVoterNotFound, "Cannot remove voter"},
+		"another cluster":           {view(2, 0), &other, key(2), wire.ErrInconsistentClusterID, "other"},
 	} {
 		step, refusal := AskedToRemoveVoter(m, c.view, c.cluster, c.key)
 		switch {
@@ -281,6 +285,9 @@ func TestVotersByRequest(t *testing.T) {
 		case c.code != wire.ErrNone && (refusal == nil || step != nil || refusal.Code != c.code || !strings.Contains(refusal.Message, c.says)):
 			t.Errorf("%s: %v, want %s %q", name, refusal, c.code, c.says)
 		}
+	}
+	if step, refusal := AskedToRemoveVoter(m, view(0, 1), nil, key(1)); refusal != nil || step.Kind != HandOver || step.Directory != key(2).Directory {
+		t.Errorf("a cordoned leader: %v, %v", step, refusal)
 	}
 	for name, c := range map[string]struct {
 		key  VoterKey
@@ -316,5 +323,41 @@ func TestARemovedControllerTakesNoVotes(t *testing.T) {
 	v.Self = wire.UUID{2}
 	if step := NextQuorumStep(v); step == nil || step.Kind != RemoveVoter || step.Directory != (wire.UUID{1}) {
 		t.Errorf("the next one: %+v", step)
+	}
+}
+
+// A leader that is cordoned hands the quorum over at once, to a live voter that is not; where there is none it goes on.
+func TestACordonedLeaderHandsOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		cordoned, dead []wire.BrokerID
+		ends           []wire.Index // by broker
+		to             byte         // 0: nobody
+	}{
+		"nobody is cordoned":         {nil, nil, []wire.Index{9, 9, 9}, 0},
+		"another is":                 {[]wire.BrokerID{2}, nil, []wire.Index{9, 9, 9}, 0},
+		"the leader is":              {[]wire.BrokerID{1}, nil, []wire.Index{9, 9, 9}, 2},
+		"one has more":               {[]wire.BrokerID{1}, nil, []wire.Index{9, 7, 9}, 3},
+		"one is dead":                {[]wire.BrokerID{1}, []wire.BrokerID{3}, []wire.Index{9, 7, 9}, 2},
+		"one is cordoned too":        {[]wire.BrokerID{1, 3}, nil, []wire.Index{9, 7, 9}, 2},
+		"all are":                    {[]wire.BrokerID{1, 2, 3}, nil, []wire.Index{9, 9, 9}, 0},
+		"those who are not are dead": {[]wire.BrokerID{1, 3}, []wire.BrokerID{2}, []wire.Index{9, 9, 9}, 0},
+		"it is the only one":         {[]wire.BrokerID{1}, nil, []wire.Index{9}, 0},
+	} {
+		v := QuorumView{Target: 3, Self: wire.UUID{1}, LastIndex: 9, Cordoned: map[wire.BrokerID]bool{}}
+		for i, end := range c.ends {
+			n := QuorumNode{Broker: wire.BrokerID(i + 1), Directory: wire.UUID{byte(i + 1)}, Address: "h:1", LastIndex: end, Alive: time.Hour}
+			if slices.Contains(c.dead, n.Broker) {
+				n.Alive, n.Dead = 0, time.Second
+			}
+			v.Nodes, v.Seats = append(v.Nodes, n), append(v.Seats, Seat{n.Directory, n.Address, true})
+			v.Cordoned[n.Broker] = slices.Contains(c.cordoned, n.Broker)
+		}
+		step := NextQuorumStep(v)
+		switch {
+		case c.to == 0 && (step == nil || step.Kind != HandOver):
+		case c.to != 0 && step != nil && step.Kind == HandOver && step.Directory == wire.UUID{c.to}:
+		default:
+			t.Errorf("%s: %+v", name, step)
+		}
 	}
 }

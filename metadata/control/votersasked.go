@@ -75,7 +75,7 @@ func CheckUnregister(v QuorumView, id wire.BrokerID) *Refusal {
 }
 
 // AskedToRemoveVoter plans that a voter loses its seat at once, which another takes: one that is dead, or that is cordoned and
-// so does not get it back.
+// so does not get it back. The leader's own it has another take, once that one leads ([HandOver]).
 func AskedToRemoveVoter(m *metadata.Image, v QuorumView, cluster *string, key VoterKey) (*QuorumStep, *Refusal) {
 	if refusal := checkCluster(m, cluster); refusal != nil {
 		return nil, refusal
@@ -90,12 +90,17 @@ func AskedToRemoveVoter(m *metadata.Image, v QuorumView, cluster *string, key Vo
 	}
 	s := q.voters[i]
 	switch {
-	case s.Directory == q.Self:
-		return nil, refuse(wire.ErrInvalidRequest, "Broker %d leads the metadata quorum. Stop it, which hands the quorum over, and ask again.", key.Broker)
 	case q.alive(s) && !q.Cordoned[key.Broker]:
 		return nil, refuse(wire.ErrInvalidRequest, "Broker %d is alive, and the cluster, which chooses its voters by itself, would give it its vote back: 'kraftgo node cordon %d' first, or stop it.", key.Broker, key.Broker)
 	case !q.mayLose(s):
 		return nil, refuse(wire.ErrInvalidRequest, "Without broker %d there would be no majority of live voters left: %d of %d are alive.", key.Broker, q.liveVoters(), len(q.voters))
+	}
+	if s.Directory == q.Self {
+		next := q.successor()
+		if next == nil {
+			return nil, refuse(wire.ErrInvalidRequest, "Broker %d leads the metadata quorum, and no other voter is alive to take it.", key.Broker)
+		}
+		return &QuorumStep{HandOver, next.Directory, next.Address, fmt.Sprintf("an operator takes the vote of broker %d, which leads the quorum", key.Broker)}, nil
 	}
 	return &QuorumStep{RemoveVoter, s.Directory, s.Address, "an operator asked for it"}, nil
 }

@@ -177,6 +177,19 @@ func (q *Quorum) Transfer() error {
 	return nil
 }
 
+// TransferTo hands the leadership to a certain voter. It returns when this node leads no more, or that one could not be brought to. The
+// error is ErrNotLeader if this node does not lead, or hands over already.
+func (q *Quorum) TransferTo(m Member) error {
+	err := q.raft.LeadershipTransferToServer(raft.ServerID(m.ID.String()), memberAddress(m.ID, m.Address)).Error()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	return fmt.Errorf("hand over the leadership of the metadata quorum to %s: %w", m.ID, err)
+}
+
 // Close stops raft. Nothing is proposed after it returns.
 func (q *Quorum) Close() error {
 	select {
