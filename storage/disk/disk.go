@@ -146,6 +146,11 @@ type Disk struct {
 	manifestMu sync.Mutex
 	manifest   *manifest
 	list       vfs.File // the manifest's file
+	// changes wait for manifestMu, oldest first: whoever has it next makes them all.
+	changes struct {
+		sync.Mutex // a leaf
+		waiting    []*change
+	}
 
 	mu struct {
 		sync.RWMutex
@@ -410,7 +415,7 @@ func (d *Disk) add(replicas []Replica, lost string) error {
 	}
 	d.manifestMu.Lock()
 	defer d.manifestMu.Unlock()
-	var lines []byte
+	var changes []string
 	var added []*replica
 	slot := d.freeSlotLocked()
 	for _, r := range replicas {
@@ -438,11 +443,11 @@ func (d *Disk) add(replicas []Replica, lost string) error {
 				return fmt.Errorf("add replica: %w", err)
 			}
 		}
-		lines = append(lines, addLine(e)...)
+		changes = append(changes, addition(e))
 	}
 	err := d.noteNew(added)
 	if err == nil {
-		err = d.writeManifestLocked(lines)
+		err = d.writeManifestLocked(changes)
 	}
 	if err != nil {
 		for _, a := range added {
@@ -494,21 +499,49 @@ func (d *Disk) freeSlotLocked() func() int {
 	}
 }
 
-// change appends a line to the manifest durably, and then changes the memory accordingly.
-func (d *Disk) change(text []byte, apply func()) error {
-	d.manifestMu.Lock()
-	defer d.manifestMu.Unlock()
-	if err := d.writeManifestLocked(text); err != nil {
-		return err
-	}
-	apply()
-	return nil
+// change is what is to be appended to the manifest, and how memory changes when that is durable.
+type change struct {
+	text  []string
+	apply func()
+	made  bool // or has failed, with err; guarded by manifestMu
+	err   error
 }
 
-func (d *Disk) writeManifestLocked(lines []byte) error {
-	if len(lines) == 0 {
+// change makes a change of the manifest durable, and then changes the memory accordingly. Those that come while another is written wait
+// for it, and then all become durable by one sync: thousands of replicas may get their first files at once.
+func (d *Disk) change(text []string, apply func()) error {
+	c := &change{text: text, apply: apply}
+	d.changes.Lock()
+	d.changes.waiting = append(d.changes.waiting, c)
+	d.changes.Unlock()
+	d.manifestMu.Lock()
+	defer d.manifestMu.Unlock()
+	if c.made {
+		return c.err
+	}
+	d.changes.Lock()
+	all := d.changes.waiting
+	d.changes.waiting = nil
+	d.changes.Unlock()
+	var texts []string
+	for _, c := range all {
+		texts = append(texts, c.text...)
+	}
+	err := d.writeManifestLocked(texts)
+	for _, c := range all {
+		if err == nil {
+			c.apply()
+		}
+		c.made, c.err = true, err
+	}
+	return err
+}
+
+func (d *Disk) writeManifestLocked(changes []string) error {
+	if len(changes) == 0 {
 		return nil
 	}
+	lines := line(changes...)
 	_, err := d.list.WriteAt(lines, d.manifest.size)
 	if err == nil {
 		err = d.list.Sync()
@@ -538,7 +571,7 @@ func (d *Disk) SetAside(key wire.TopicIDPartition) error {
 // known keep no others from it.
 func (d *Disk) remove(keys []wire.TopicIDPartition, name func(Replica) string, then func(dir string, kept time.Duration)) error {
 	var faults []error
-	var lines []byte
+	var removals []string
 	type leftover struct {
 		dir  string
 		kept time.Duration
@@ -554,7 +587,7 @@ func (d *Disk) remove(keys []wire.TopicIDPartition, name func(Replica) string, t
 			continue
 		}
 		r.log.Abandon()
-		lines = append(lines, removeLine(key)...)
+		removals = append(removals, removal(key))
 		from, to := d.options.Dir+"/"+r.DirName(), d.options.Dir+"/"+name(r.Replica)
 		if _, err := d.options.FS.Stat(from); err != nil {
 			continue
@@ -576,7 +609,7 @@ func (d *Disk) remove(keys []wire.TopicIDPartition, name func(Replica) string, t
 			then(l.dir, l.kept)
 		}
 	}()
-	return errors.Join(append(faults, d.change(lines, func() {
+	return errors.Join(append(faults, d.change(removals, func() {
 		for _, key := range keys {
 			delete(d.manifest.entries, key)
 		}

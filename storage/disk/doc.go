@@ -6,7 +6,7 @@
 // storage/FORMAT.md has them byte by byte:
 //
 //	kraftgo.lock                       held while a process uses the directory
-//	kraftgo.manifest                   the directory's uuid and the replicas that it holds, one line each, synced
+//	kraftgo.manifest                   the directory's uuid and the replicas that it holds, by lines of changes, synced
 //	kraftgo.offsets                    per replica: the durable offset last noted, and limits that a truncation set
 //	kraftgo.clean                      there when the last stop was in good order
 //	recovery-point-offset-checkpoint   as Kafka's

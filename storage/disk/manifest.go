@@ -39,8 +39,9 @@ type entry struct {
 	started bool // has had files
 }
 
-// manifest is the list of replicas: a header line, then lines that each add, change or remove one, oldest first. Each ends
-// with its checksum. A last line that was cut short does not count; any other bad line is damage.
+// manifest is the list of replicas: a header line, then lines of changes that each add, change or remove one, oldest first. Each line
+// ends with its checksum. A last line that was not written whole does not count; any other bad line is damage. Changes that become
+// durable by one sync are therefore one line: of several, a power cut could leave a later one and not an earlier.
 type manifest struct {
 	uuid    wire.UUID
 	entries map[wire.TopicIDPartition]*entry
@@ -54,7 +55,12 @@ const (
 	maxManifest     = 1 << 30
 )
 
-func line(text string) []byte {
+// between are the changes of a line.
+const between = "\t"
+
+// line is a line with changes.
+func line(changes ...string) []byte {
+	text := strings.Join(changes, between)
 	return fmt.Appendf(nil, "%s %08x\n", text, crc32.ChecksumIEEE([]byte(text)))
 }
 
@@ -62,20 +68,18 @@ func (m *manifest) headerLine() []byte {
 	return line(fmt.Sprintf("kraftgo-manifest %d %s", manifestVersion, m.uuid))
 }
 
-func addLine(e *entry) []byte {
+func addition(e *entry) string {
 	started := 0
 	if e.started {
 		started = 1
 	}
-	return line(fmt.Sprintf("add %s %d %d %d %s", e.TopicID, e.Partition, e.slot, started, e.Topic))
+	return fmt.Sprintf("add %s %d %d %d %s", e.TopicID, e.Partition, e.slot, started, e.Topic)
 }
 
-func startedLine(k wire.TopicIDPartition) []byte {
-	return line(fmt.Sprintf("started %s %d", k.Topic, k.Partition))
-}
+func start(k wire.TopicIDPartition) string { return fmt.Sprintf("started %s %d", k.Topic, k.Partition) }
 
-func removeLine(k wire.TopicIDPartition) []byte {
-	return line(fmt.Sprintf("remove %s %d", k.Topic, k.Partition))
+func removal(k wire.TopicIDPartition) string {
+	return fmt.Sprintf("remove %s %d", k.Topic, k.Partition)
 }
 
 // loadManifest reads the manifest; nil: there is none.
@@ -98,8 +102,8 @@ func loadManifest(fsys vfs.FS, dir string) (*manifest, error) {
 		if !ok && end == len(b)-1 && n > 1 {
 			break
 		}
-		if ok {
-			ok = m.apply(n, strings.Fields(text))
+		for change := range strings.SplitSeq(text, between) {
+			ok = ok && m.apply(n, strings.Fields(change))
 		}
 		if !ok {
 			return nil, fmt.Errorf("%w: %s: line %d", storage.ErrCorrupt, name, n)
@@ -174,7 +178,7 @@ func (m *manifest) rewrite(fsys vfs.FS, dir string) error {
 	b := m.headerLine()
 	m.lines = 1
 	for _, e := range m.sorted() {
-		b = append(b, addLine(e)...)
+		b = append(b, line(addition(e))...)
 		m.lines++
 	}
 	m.size = int64(len(b))

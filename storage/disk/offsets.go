@@ -147,7 +147,7 @@ func (k *keeper) Start(offset wire.Offset) error {
 
 // Begin implements storage.Keeper.
 func (k *keeper) Begin() error {
-	return k.d.change(startedLine(k.entry.Key()), func() { k.entry.started = true })
+	return k.d.change([]string{start(k.entry.Key())}, func() { k.entry.started = true })
 }
 
 // watermark returns the high watermark last noted.
