@@ -471,6 +471,7 @@ func (n *Node) openPartitions() error {
 		},
 		Checkpoint: time.Duration(n.settings.Int(image, "log.flush.offset.checkpoint.interval.ms")) * time.Millisecond,
 		Retention:  time.Duration(n.settings.Int(image, "log.retention.check.interval.ms")) * time.Millisecond,
+		WAL:        n.settings.Int(image, "log.wal.bytes"),
 	}
 	if n.world.logs != nil {
 		n.world.logs(&o)
@@ -485,6 +486,9 @@ func (n *Node) openPartitions() error {
 	}
 	n.disk = d
 	n.lossy.Store(report.Lossy)
+	if report.Restored > 0 {
+		n.log.Info("records restored from the write-ahead log", "bytes", report.Restored)
+	}
 	for id, r := range report.Replicas {
 		if r.BytesCut > 0 || r.Suspect != "" {
 			n.log.Warn("log recovered", "topic", id.Topic, "partition", id.Partition, "cut_bytes", r.BytesCut, "suspect", r.Suspect)

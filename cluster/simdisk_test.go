@@ -56,6 +56,7 @@ func (d *simDisk) begin(x *simNode, n *Node) []func() error {
 		})
 		o.BootID = d.bootID
 		o.Schedule, o.Retention = d.sync, time.Second
+		o.WAL, o.WALFile = 256<<10, 16<<10
 	}
 	keep := func() error {
 		d.keeping.Go(func() { d.keepHouse(n) })

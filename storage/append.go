@@ -41,9 +41,9 @@ type Appended struct {
 func (l *Log) AppendAsLeader(a Append) (Appended, wire.ErrorCode, error) {
 	l.mu.Lock()
 	r, code, err := l.appendLeaderLocked(&a)
-	replicated := l.mu.options.Replicated
+	own := l.mustSyncLocked()
 	l.mu.Unlock()
-	if code == wire.ErrNone && err == nil && !r.Duplicate && !replicated {
+	if code == wire.ErrNone && err == nil && !r.Duplicate && own {
 		l.RequestSync()
 	}
 	return r, code, err
@@ -96,9 +96,9 @@ func (l *Log) appendLeaderLocked(a *Append) (r Appended, code wire.ErrorCode, er
 func (l *Log) AppendAsFollower(batches []byte) (Appended, wire.ErrorCode, error) {
 	l.mu.Lock()
 	r, code, err := l.appendFollowerLocked(batches)
-	replicated := l.mu.options.Replicated
+	own := l.mustSyncLocked()
 	l.mu.Unlock()
-	if r.Bytes > 0 && err == nil && !replicated {
+	if r.Bytes > 0 && err == nil && own {
 		l.RequestSync()
 	}
 	return r, code, err
@@ -214,6 +214,7 @@ func (l *Log) writeLocked(batches []byte, end wire.Offset) error {
 	s.end.Store(int64(end))
 	s.size.Store(position + int64(len(batches)))
 	l.bytes.Add(int64(len(batches)))
+	l.shareLocked(s, position, batches, end)
 	l.end.Store(int64(end))
 	if !l.mu.dirty {
 		l.mu.dirty = true
@@ -290,7 +291,7 @@ func (l *Log) roomLocked(head batch.Header, size int, end wire.Offset) (*segment
 	if err := l.openActiveLocked(s, true); err != nil {
 		return nil, err
 	}
-	l.mu.namesChanged = true
+	l.mu.namesChanged, l.mu.namesPending = true, true
 	l.setSegments(append(slices.Clone(l.view()), s))
 	return s, nil
 }

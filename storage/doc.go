@@ -20,6 +20,11 @@
 //	partition.metadata               the topic's id
 //	suspect                          why the replica must not be trusted, in words; absent when it may be
 //
+// # Two ways to the disk
+//
+// What is appended is durable when the log's own file was synced, or when a small append is in the write-ahead log that the logs of a
+// directory share (package wal, [Config.WAL]); then the file is synced later.
+//
 // # Who may call what
 //
 // Any goroutine may call anything. Appends, truncations and deletions take turns under one mutex; a read never waits for

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kraftgo/kraftgo/storage/vfs"
+	"github.com/kraftgo/kraftgo/storage/wal"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -47,6 +48,14 @@ type Log struct {
 
 	wanted atomic.Int32 // see RequestSync
 
+	wal *wal.Client // nil: none
+	// shared orders what the write-ahead log says of the end with cuts. It is a leaf.
+	shared struct {
+		sync.Mutex
+		generation uint64    // rises with each cut: what was added before concerns nobody
+		noted      time.Time // when the keeper was last told
+	}
+
 	// syncing is held by whoever syncs, through all of it: there is one fdatasync at a time.
 	syncing sync.Mutex
 
@@ -65,9 +74,11 @@ type Log struct {
 		unsynced           []*segment // sealed and not yet synced
 		snapshots          []snapshot // taken and not yet written
 		lastSnapshot       wire.Offset
-		dirMade            bool // the directory exists
-		dirDurable         bool // and will after a power cut
-		namesChanged       bool // names in the directory are not yet durable
+		dirMade            bool        // the directory exists
+		dirDurable         bool        // and will after a power cut
+		namesChanged       bool        // names in the directory are not yet durable, and no sync has begun since
+		namesPending       bool        // likewise, and no sync has ended since
+		chained            wire.Offset // what lies before is durable, or is on its way through the write-ahead log; noOffset: unknown
 		trash              []trash
 		checkpointSnapshot wire.Offset // of a snapshot file that belongs to no segment; noOffset: none
 	}
@@ -320,6 +331,9 @@ func (l *Log) Close() error {
 	}
 	l.mu.closed = true
 	l.dropFilesLocked()
+	if l.wal != nil {
+		l.wal.Close()
+	}
 	if err != nil {
 		return fmt.Errorf("close %s: %w", l.config.Dir, err)
 	}
@@ -334,6 +348,9 @@ func (l *Log) Abandon() {
 	defer l.mu.Unlock()
 	l.mu.closed = true
 	l.dropFilesLocked()
+	if l.wal != nil {
+		l.wal.Close()
+	}
 }
 
 // flushActiveLocked brings the active segment's indexes to disk.

@@ -37,10 +37,14 @@ func Open(c Config, o Options) (*Log, Recovery, error) {
 		return nil, r, fmt.Errorf("options of %s: %w", c.Dir, err)
 	}
 	l := &Log{config: c, parent: path.Dir(c.Dir)}
-	l.mu.options, l.mu.damagedAt, l.mu.checkpointSnapshot = o, noOffset, noOffset
+	l.mu.options, l.mu.damagedAt, l.mu.checkpointSnapshot, l.mu.chained = o, noOffset, noOffset, noOffset
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.openLocked(&r); err != nil {
+	err := l.openLocked(&r)
+	if err == nil && c.WAL != nil {
+		l.wal, err = c.WAL.Client(wire.TopicIDPartition{Topic: c.TopicID, Partition: c.Partition}, l.walDurable, l.syncFiles)
+	}
+	if err != nil {
 		l.dropFilesLocked()
 		return nil, r, fmt.Errorf("open log %s: %w", c.Dir, err)
 	}
@@ -213,6 +217,19 @@ func (l *Log) checkOwner(metadata []byte) error {
 	}
 	return fmt.Errorf("%w: partition %d of %s, not %d of %s", ErrWrongTopic, partition, id, own.Partition, own.TopicID)
 }
+
+// Owns reports whether a directory is that of a replica, as far as its files tell.
+func Owns(fsys vfs.FS, dir string, key wire.TopicIDPartition) (bool, error) {
+	b, err := readIfThere(fsys, dir+"/"+metadataFile)
+	if err != nil || b == nil {
+		return err == nil, err
+	}
+	id, partition := parsePartitionMetadata(b)
+	return id == key.Topic && (partition < 0 || partition == key.Partition), nil
+}
+
+// SegmentFile is the name of the file with the records of the segment that starts at base.
+func SegmentFile(dir string, base wire.Offset) string { return segmentPath(dir, base) + logSuffix }
 
 // parsePartitionMetadata reads a topic's id, zero if there is none, and a partition, -1 if there is none, as in Kafka's directories.
 func parsePartitionMetadata(b []byte) (id wire.TopicID, partition wire.Partition) {

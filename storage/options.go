@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kraftgo/kraftgo/storage/vfs"
+	"github.com/kraftgo/kraftgo/storage/wal"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -89,6 +90,7 @@ type Config struct {
 	Files     *FileCache     // shared by all logs; nil: one for this log alone
 	Kept      Kept           // as the log directory remembered it
 	Keeper    Keeper         // nil: nothing is remembered
+	WAL       *wal.Log       // makes appends durable before the log's own files are synced; nil: each append is synced in them
 
 	// OnDurable is called after the durable end moved up, by the goroutine that synced, with no lock held. nil: nobody.
 	OnDurable func(durable wire.Offset)

@@ -54,7 +54,9 @@ func (l *Log) schedule() {
 func (l *Log) RunSync() (again bool) {
 	l.wanted.Store(syncRunning)
 	l.syncing.Lock()
-	_ = l.syncLocked() // has closed the log, which whoever waits for Durable learns from OnFault
+	if !l.underWay() {
+		_ = l.syncLocked() // has closed the log, which whoever waits for Durable learns from OnFault
+	}
 	l.syncing.Unlock()
 	return !l.wanted.CompareAndSwap(syncRunning, syncIdle)
 }
@@ -79,6 +81,9 @@ type work struct {
 	namesChanged bool
 	dirMade      bool
 	dirNew       bool
+	dirty        bool
+	size         int64  // of the active segment
+	added        uint64 // to the write-ahead log
 }
 
 // syncLocked makes all appended durable, in this order: sealed segments with their indexes and snapshots, the active
@@ -90,49 +95,76 @@ func (l *Log) syncLocked() error {
 		l.mu.Unlock()
 		return err
 	}
-	w := work{
-		end: l.End(), sealed: l.mu.unsynced, snapshots: l.mu.snapshots, active: l.activeLocked(),
-		namesChanged: l.mu.namesChanged, dirMade: l.mu.dirMade, dirNew: l.mu.dirMade && !l.mu.dirDurable,
-	}
-	var f *openFile
-	if l.mu.active != nil && l.mu.active.take() {
-		f = l.mu.active
-	}
-	dirty := l.mu.dirty // Durable does not tell: deleting records raises it too
-	l.mu.unsynced, l.mu.snapshots, l.mu.namesChanged = nil, nil, false
+	w, f := l.workLocked()
 	l.mu.Unlock()
-	if !dirty && len(w.sealed) == 0 && !w.dirNew && !w.namesChanged {
-		if f != nil {
-			f.release()
-		}
-		return nil
+	var err error
+	if w.any() {
+		err = l.perform(w, f)
 	}
-	err := l.perform(w, f)
 	if f != nil {
 		f.release()
 	}
 	if err != nil {
 		return l.fail(fmt.Errorf("sync %s: %w", l.config.Dir, err))
 	}
-	l.mu.Lock()
-	if w.dirNew {
-		l.mu.dirDurable = true
+	if l.wal != nil {
+		l.wal.Synced(w.added)
 	}
+	if !w.any() {
+		return nil
+	}
+	l.mu.Lock()
+	l.doneLocked(w)
 	if l.End() == w.end {
 		l.mu.dirty = false
 		if l.mu.active != nil {
 			l.mu.active.release() // nothing unsynced is left, so that the cache may close it
 			l.mu.active = nil
 		}
+	} else {
+		l.bridgeLocked(w)
 	}
 	l.mu.Unlock()
 	if l.raiseDurable(w.end) {
-		l.config.Keeper.Note(w.end)
+		l.config.Keeper.Note(l.Durable())
 		if l.config.OnDurable != nil {
 			l.config.OnDurable(w.end)
 		}
 	}
 	return nil
+}
+
+// workLocked takes what there is to sync, with the active segment's file, which the caller releases if it is not nil.
+func (l *Log) workLocked() (w work, f *openFile) {
+	w = work{
+		end: l.End(), sealed: l.mu.unsynced, snapshots: l.mu.snapshots, active: l.activeLocked(),
+		namesChanged: l.mu.namesChanged, dirMade: l.mu.dirMade, dirNew: l.mu.dirMade && !l.mu.dirDurable,
+		dirty: l.mu.dirty, // Durable does not tell: deleting records raises it too
+	}
+	if w.active != nil {
+		w.size = w.active.size.Load()
+	}
+	if l.wal != nil {
+		w.added = l.wal.Added()
+	}
+	if l.mu.active != nil && l.mu.active.take() {
+		f = l.mu.active
+	}
+	l.mu.unsynced, l.mu.snapshots, l.mu.namesChanged = nil, nil, false
+	return w, f
+}
+
+// any reports whether there is anything to do.
+func (w *work) any() bool { return w.dirty || len(w.sealed) > 0 || w.dirNew || w.namesChanged }
+
+// doneLocked takes note of what a sync did.
+func (l *Log) doneLocked(w work) {
+	if w.dirNew {
+		l.mu.dirDurable = true
+	}
+	if !l.mu.namesChanged {
+		l.mu.namesPending = false
+	}
 }
 
 // raiseDurable moves the durable end up, and reports whether it did.

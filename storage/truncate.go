@@ -35,6 +35,9 @@ func (l *Log) Truncate(to wire.Offset) (wire.Offset, error) {
 		return 0, fmt.Errorf("truncate %s to %d: %w", l.config.Dir, to, err)
 	}
 	cut.offset = min(cut.offset, to)
+	if err := l.leaveWALLocked(); err != nil {
+		return 0, fmt.Errorf("truncate %s to %d: %w", l.config.Dir, to, err)
+	}
 	if err := l.config.Keeper.LowerTo(cut.offset); err != nil {
 		return 0, fmt.Errorf("truncate %s to %d: %w", l.config.Dir, to, err)
 	}
@@ -172,6 +175,9 @@ func (l *Log) TruncateFullyAndStartAt(offset wire.Offset) error {
 }
 
 func (l *Log) restartAtLocked(offset wire.Offset) error {
+	if err := l.leaveWALLocked(); err != nil {
+		return fmt.Errorf("truncate %s fully: %w", l.config.Dir, err)
+	}
 	if err := errors.Join(l.config.Keeper.LowerTo(min(offset, l.Durable())), l.config.Keeper.Start(offset)); err != nil {
 		return fmt.Errorf("truncate %s fully: %w", l.config.Dir, err)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/kraftgo/kraftgo/storage"
 	"github.com/kraftgo/kraftgo/storage/vfs"
+	"github.com/kraftgo/kraftgo/storage/wal"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -54,9 +55,13 @@ type Options struct {
 	// OnOffline is called once, when the disk has failed. nil: nobody.
 	OnOffline func(error)
 
-	Syncers    int           // syncs at a time; default 32
-	Openers    int           // logs opened at a time; default 4 per processor
-	OpenFiles  int           // see storage.NewFileCache
+	Syncers   int // syncs at a time; default 32
+	Openers   int // logs opened at a time; default 4 per processor
+	OpenFiles int // see storage.NewFileCache
+	// WAL is how many bytes the files of the write-ahead log may have that all logs share; 0: there is none, and each log syncs its
+	// own files for what is appended. It has a goroutine of its own.
+	WAL        int64
+	WALFile    int64         // of one of them at first, for tests; 0: see wal.Options
 	Checkpoint time.Duration // between checkpoints of what has changed; default 1 minute
 	Retention  time.Duration // at least so long between two looks at a log; default 1 minute
 
@@ -124,6 +129,7 @@ type Report struct {
 	// Lossy means that a stop was not, and that the machine was started again since: what was not synced is gone. It is so at
 	// every open from then on until [Disk.LossKnown] was called.
 	Lossy    bool
+	Restored int64 // bytes that only the write-ahead log had, which are in the logs now
 	Replicas map[wire.TopicIDPartition]storage.Recovery
 }
 
@@ -134,6 +140,7 @@ type Disk struct {
 	lock    io.Closer
 	files   *storage.FileCache
 	offsets *offsets
+	wal     *wal.Log // nil: none
 	syncers syncers
 	failed  atomic.Pointer[error]
 
@@ -228,7 +235,23 @@ func (d *Disk) open() (r Report, err error) {
 	if err := d.removeDeleted(); err != nil {
 		return r, err
 	}
+	if !r.Clean {
+		if r.Restored, err = d.restore(); err != nil {
+			return r, err
+		}
+	}
+	if err := wal.Remove(fsys, dir); err != nil {
+		return r, err
+	}
+	if d.options.WAL > 0 {
+		d.wal = wal.Open(wal.Options{
+			FS: fsys, Dir: dir, Directory: d.uuid, Limit: d.options.WAL, Smallest: d.options.WALFile, Largest: 8 * d.options.WALFile, OnFault: d.offline,
+		})
+	}
 	r.Replicas, err = d.openAll(r.Clean)
+	if err != nil && d.wal != nil {
+		err = errors.Join(err, d.wal.Close())
+	}
 	return r, err
 }
 
@@ -326,7 +349,7 @@ func (d *Disk) openReplica(e *entry, clean, listed bool) (*replica, storage.Reco
 		Kept: storage.Kept{
 			RecoveryPoint: r.point, LogStart: n.start, Noted: n.noted, Clean: clean && known, Started: e.started,
 		},
-		Keeper: r.keeper, Schedule: d.options.Schedule, OnFault: d.offline, Now: d.options.Now,
+		WAL: d.wal, Keeper: r.keeper, Schedule: d.options.Schedule, OnFault: d.offline, Now: d.options.Now,
 		OnDirty: func() { d.markDirty(r) },
 	}
 	if config.Schedule == nil {
@@ -685,6 +708,9 @@ func (d *Disk) Close() error {
 		d.eachReplica(func(r *replica) error { r.log.Abandon(); return nil })
 	}
 	d.syncers.ended.Wait()
+	if d.wal != nil {
+		err = errors.Join(err, d.wal.Close())
+	}
 	fsys, dir := d.options.FS, d.options.Dir
 	if err == nil {
 		err = d.writeCheckpoints()

@@ -8,6 +8,7 @@
 //	kraftgo.lock                       held while a process uses the directory
 //	kraftgo.manifest                   the directory's uuid and the replicas that it holds, by lines of changes, synced
 //	kraftgo.offsets                    per replica: the durable offset last noted, and limits that a truncation set
+//	kraftgo.wal.<n>                    the write-ahead log that the logs share (package wal)
 //	kraftgo.clean                      there when the last stop was in good order
 //	recovery-point-offset-checkpoint   as Kafka's
 //	log-start-offset-checkpoint        as Kafka's
@@ -18,8 +19,8 @@
 // # Who may call what
 //
 // Any goroutine may call anything. Syncs run on at most Options.Syncers goroutines, started when there is work. Besides
-// those there is one goroutine, for checkpoints, retention and the removal of files; it sleeps until something is due, and
-// nothing is due in a directory where nothing happens.
+// those there is one goroutine for checkpoints, retention and the removal of files, and one that writes the write-ahead
+// log; they sleep until something is due, and nothing is due in a directory where nothing happens.
 //
 // # What if
 //

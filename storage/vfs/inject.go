@@ -72,6 +72,10 @@ func (f *injectFS) do(op Op, name string, act func() error) error {
 func (f *injectFS) Create(name string) (File, error) { return f.wrap(OpCreate, name, f.fsys.Create) }
 func (f *injectFS) Open(name string) (File, error)   { return f.wrap(OpOpen, name, f.fsys.Open) }
 
+func (f *injectFS) OpenDirect(name string) (File, error) {
+	return f.wrap(OpOpen, name, f.fsys.OpenDirect)
+}
+
 func (f *injectFS) Rename(from, to string) error {
 	return f.do(OpRename, from, func() error { return f.fsys.Rename(from, to) })
 }

@@ -109,6 +109,9 @@ func (m *Mem) Open(name string) (File, error) {
 	return &memFile{n}, nil
 }
 
+// OpenDirect is Open.
+func (m *Mem) OpenDirect(name string) (File, error) { return m.Open(name) }
+
 // Rename renames a file, or a directory with all below it.
 func (m *Mem) Rename(from, to string) error {
 	from, to = path.Clean(from), path.Clean(to)

@@ -48,6 +48,28 @@ func (f *osFile) Sync() error {
 	}
 }
 
+// writeSync is pwritev2 with RWF_DSYNC, as often as it takes.
+func (f *osFile) writeSync(b []byte, at int64) error {
+	for len(b) > 0 {
+		n, err := unix.Pwritev2(f.fd, [][]byte{b}, at, unix.RWF_DSYNC)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EOPNOTSUPP || err == unix.ENOSYS:
+			if _, err := f.WriteAt(b, at); err != nil {
+				return err
+			}
+			return f.Sync()
+		case err != nil:
+			return &os.PathError{Op: "pwritev2", Path: f.Name(), Err: err}
+		case n == 0:
+			return &os.PathError{Op: "pwritev2", Path: f.Name(), Err: io.ErrShortWrite}
+		}
+		b, at = b[n:], at+int64(n)
+	}
+	return nil
+}
+
 func (f *osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -61,6 +83,14 @@ func (osFS) Create(name string) (File, error) {
 }
 
 func (osFS) Open(name string) (File, error) { return newOSFile(os.OpenFile(name, os.O_RDWR, 0)) }
+
+func (osFS) OpenDirect(name string) (File, error) {
+	f, err := newOSFile(os.OpenFile(name, os.O_RDWR|unix.O_DIRECT, 0))
+	if errors.Is(err, unix.EINVAL) { // a file system in memory, for one
+		return OS.Open(name)
+	}
+	return f, err
+}
 
 func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 

@@ -30,6 +30,9 @@ type FS interface {
 	Create(name string) (File, error)
 	// Open opens a file that is there, for reading and writing.
 	Open(name string) (File, error)
+	// OpenDirect opens a file that is there for writes past the page cache: whole blocks of 4096 bytes, from memory that begins at such
+	// an address, to such a position. A file system without that gives what Open gives. Writes need a Sync as others do.
+	OpenDirect(name string) (File, error)
 	// Rename gives a file or directory a new name, in place of a file that had it.
 	Rename(from, to string) error
 	// Remove removes a file or an empty directory.
@@ -65,6 +68,18 @@ func Descriptor(f File) (int, bool) {
 		return d.descriptor()
 	}
 	return 0, false
+}
+
+// WriteSync is WriteAt and Sync, with one call of the system where there is such a one.
+func WriteSync(f File, b []byte, at int64) error {
+	if w, ok := f.(interface{ writeSync([]byte, int64) error }); ok {
+		return w.writeSync(b, at)
+	}
+	_, err := f.WriteAt(b, at)
+	if err == nil {
+		err = f.Sync()
+	}
+	return err
 }
 
 // ReadFile returns the whole content of a file of at most limit bytes.

@@ -60,6 +60,9 @@ func (w *Watched) Create(name string) (f File, err error) {
 // Open implements [FS].
 func (w *Watched) Open(name string) (File, error) { return w.file(w.FS.Open(name)) }
 
+// OpenDirect implements [FS].
+func (w *Watched) OpenDirect(name string) (File, error) { return w.file(w.FS.OpenDirect(name)) }
+
 // Rename implements [FS].
 func (w *Watched) Rename(from, to string) error {
 	return w.do(func() error { return w.FS.Rename(from, to) })
@@ -94,6 +97,13 @@ func (f *watchedFile) WriteAt(b []byte, offset int64) (int, error) {
 }
 
 func (f *watchedFile) Sync() error { return f.of.do(f.File.Sync) }
+
+func (f *watchedFile) writeSync(b []byte, at int64) error {
+	f.of.begun.Add(1)
+	err := WriteSync(f.File, b, at)
+	f.of.ended.Add(1)
+	return err
+}
 
 func (f *watchedFile) Truncate(size int64) error {
 	return f.of.do(func() error { return f.File.Truncate(size) })
