@@ -298,7 +298,6 @@ var notServed = map[int]string{
 	29: "access control", 30: "access control", 31: "access control", 50: "access control", 51: "access control",
 	38: "delegation tokens", 39: "delegation tokens", 40: "delegation tokens", 41: "delegation tokens",
 	34: "several log directories",
-	80: "several brokers", 81: "several brokers",
 	48: "quotas", 49: "quotas",
 	68: "the new consumer groups", 69: "the new consumer groups",
 	71: "telemetry, which Kafka offers with a receiver only", 72: "telemetry, which Kafka offers with a receiver only",
