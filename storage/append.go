@@ -98,7 +98,7 @@ func (l *Log) AppendAsFollower(batches []byte) (Appended, wire.ErrorCode, error)
 	r, code, err := l.appendFollowerLocked(batches)
 	own := l.mustSyncLocked()
 	l.mu.Unlock()
-	if r.Bytes > 0 && err == nil && own {
+	if r.Bytes > 0 && own { // also when a later part found no room
 		l.RequestSync()
 	}
 	return r, code, err
@@ -175,6 +175,9 @@ func (l *Log) writableLocked() error {
 	if err := l.usableLocked(); err != nil {
 		return err
 	}
+	if l.mu.ending {
+		return ErrClosed
+	}
 	if l.mu.damagedAt != noOffset {
 		return fmt.Errorf("append to %s: %w at offset %d", l.config.Dir, ErrDamaged, l.mu.damagedAt)
 	}
@@ -214,8 +217,9 @@ func (l *Log) writeLocked(batches []byte, end wire.Offset) error {
 	s.end.Store(int64(end))
 	s.size.Store(position + int64(len(batches)))
 	l.bytes.Add(int64(len(batches)))
-	l.shareLocked(s, position, batches, end)
-	l.end.Store(int64(end))
+	before := l.End()
+	l.end.Store(int64(end)) // first: Durable never is beyond it
+	l.shareLocked(s, position, batches, before, end)
 	if !l.mu.dirty {
 		l.mu.dirty = true
 		if l.config.OnDirty != nil {

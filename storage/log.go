@@ -46,6 +46,8 @@ type Log struct {
 	open     transactionTable
 	fault    atomic.Pointer[faultBox]
 
+	suspicion atomic.Pointer[string] // changed under mu; nil: none
+
 	wanted atomic.Int32 // see RequestSync
 
 	wal *wal.Client // nil: none
@@ -64,7 +66,7 @@ type Log struct {
 		sync.Mutex
 		options   Options
 		closed    bool
-		suspect   string
+		ending    bool        // appends are refused: Close has begun
 		damagedAt wire.Offset // first damaged offset; noOffset: none
 		producers producerTable
 		staging   staging
@@ -79,6 +81,7 @@ type Log struct {
 		namesChanged       bool        // names in the directory are not yet durable, and no sync has begun since
 		namesPending       bool        // likewise, and no sync has ended since
 		chained            wire.Offset // what lies before is durable, or is on its way through the write-ahead log; noOffset: unknown
+		skipped            wire.Offset // a deletion has raised Durable to here, where the segment's bytes are not synced; noOffset: they are
 		trash              []trash
 		checkpointSnapshot wire.Offset // of a snapshot file that belongs to no segment; noOffset: none
 	}
@@ -153,18 +156,19 @@ func (l *Log) Err() error {
 	return nil
 }
 
-// Suspect tells why this replica must not be elected nor trusted until it was fetched anew. Empty: it may be.
+// Suspect tells why this replica must not be elected nor trusted until it was fetched anew. Empty: it may be. It waits for nothing.
 func (l *Log) Suspect() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.suspect
+	if s := l.suspicion.Load(); s != nil {
+		return *s
+	}
+	return ""
 }
 
 // ClearSuspect forgets the suspicion, once the replica was fetched anew and is in sync.
 func (l *Log) ClearSuspect() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.suspect == "" {
+	if l.Suspect() == "" {
 		return nil
 	}
 	if l.mu.damagedAt != noOffset {
@@ -180,7 +184,7 @@ func (l *Log) ClearSuspect() error {
 			return fmt.Errorf("clear suspicion: %w", err)
 		}
 	}
-	l.mu.suspect = ""
+	l.suspicion.Store(nil)
 	return nil
 }
 
@@ -318,6 +322,9 @@ func (l *Log) fail(err error) error {
 // Close makes everything durable and writes what the next Open needs so as to read no records: after it, [Kept] with
 // Clean and RecoveryPoint = End holds. Reads must have ended; their slices may still be released.
 func (l *Log) Close() error {
+	l.mu.Lock()
+	l.mu.ending = true // what came after the checkpoint would be acknowledged, and not be there after a clean stop
+	l.mu.Unlock()
 	_, err := l.Checkpoint()
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
@@ -331,9 +338,7 @@ func (l *Log) Close() error {
 	}
 	l.mu.closed = true
 	l.dropFilesLocked()
-	if l.wal != nil {
-		l.wal.Close()
-	}
+	l.endWALLocked()
 	if err != nil {
 		return fmt.Errorf("close %s: %w", l.config.Dir, err)
 	}
@@ -348,9 +353,7 @@ func (l *Log) Abandon() {
 	defer l.mu.Unlock()
 	l.mu.closed = true
 	l.dropFilesLocked()
-	if l.wal != nil {
-		l.wal.Close()
-	}
+	l.endWALLocked()
 }
 
 // flushActiveLocked brings the active segment's indexes to disk.

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/kraftgo/kraftgo/storage/vfs"
+	"github.com/kraftgo/kraftgo/storage/wal"
 	"github.com/kraftgo/kraftgo/wire"
 	"github.com/kraftgo/kraftgo/wire/batch"
 )
@@ -37,18 +39,24 @@ func Open(c Config, o Options) (*Log, Recovery, error) {
 		return nil, r, fmt.Errorf("options of %s: %w", c.Dir, err)
 	}
 	l := &Log{config: c, parent: path.Dir(c.Dir)}
-	l.mu.options, l.mu.damagedAt, l.mu.checkpointSnapshot, l.mu.chained = o, noOffset, noOffset, noOffset
+	l.mu.options, l.mu.damagedAt, l.mu.checkpointSnapshot, l.mu.chained, l.mu.skipped = o, noOffset, noOffset, noOffset, noOffset
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err := l.openLocked(&r)
-	if err == nil && c.WAL != nil {
-		l.wal, err = c.WAL.Client(wire.TopicIDPartition{Topic: c.TopicID, Partition: c.Partition}, l.walDurable, l.syncFiles)
+	var client *wal.Client
+	var err error
+	if c.WAL != nil { // first: what a replica that was here before has there must not come back into what is done now
+		client, err = c.WAL.Client(wire.TopicIDPartition{Topic: c.TopicID, Partition: c.Partition}, l.walDurable, l.syncFiles)
 	}
+	if err == nil {
+		err = l.openLocked(&r)
+	}
+	l.wal = client
 	if err != nil {
 		l.dropFilesLocked()
+		l.endWALLocked()
 		return nil, r, fmt.Errorf("open log %s: %w", c.Dir, err)
 	}
-	r.Suspect = l.mu.suspect
+	r.Suspect = l.Suspect()
 	return l, r, nil
 }
 
@@ -196,9 +204,8 @@ func (l *Log) readSmallFiles(names []string) error {
 		if err != nil {
 			return err
 		}
-		if l.mu.suspect = strings.TrimSpace(string(b)); l.mu.suspect == "" {
-			l.mu.suspect = "unknown reason"
-		}
+		reason := cmp.Or(strings.TrimSpace(string(b)), "unknown reason")
+		l.suspicion.Store(&reason)
 	}
 	return nil
 }
@@ -218,14 +225,14 @@ func (l *Log) checkOwner(metadata []byte) error {
 	return fmt.Errorf("%w: partition %d of %s, not %d of %s", ErrWrongTopic, partition, id, own.Partition, own.TopicID)
 }
 
-// Owns reports whether a directory is that of a replica, as far as its files tell.
-func Owns(fsys vfs.FS, dir string, key wire.TopicIDPartition) (bool, error) {
+// Owns reports whether a directory is that of a replica, as far as its files tell; told: they tell anything.
+func Owns(fsys vfs.FS, dir string, key wire.TopicIDPartition) (owns, told bool, err error) {
 	b, err := readIfThere(fsys, dir+"/"+metadataFile)
 	if err != nil || b == nil {
-		return err == nil, err
+		return err == nil, false, err
 	}
 	id, partition := parsePartitionMetadata(b)
-	return id == key.Topic && (partition < 0 || partition == key.Partition), nil
+	return id == key.Topic && (partition < 0 || partition == key.Partition), true, nil
 }
 
 // SegmentFile is the name of the file with the records of the segment that starts at base.
@@ -262,10 +269,10 @@ func (l *Log) writePartitionMetadata() error {
 
 // suspectLocked makes the suspicion durable. The first reason stays.
 func (l *Log) suspectLocked(reason string) error {
-	if l.mu.suspect != "" {
+	if l.Suspect() != "" {
 		return nil
 	}
-	l.mu.suspect = reason
+	l.suspicion.Store(&reason)
 	if !l.mu.dirMade {
 		if err := l.config.FS.Mkdir(l.config.Dir); err != nil {
 			return err

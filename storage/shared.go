@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/kraftgo/kraftgo/storage/wal"
 	"github.com/kraftgo/kraftgo/wire"
 )
 
@@ -15,12 +16,14 @@ const shareMost = 32 << 10
 const noteEvery = 100 * time.Millisecond
 
 // shareLocked gives bytes just written to the write-ahead log, if they are all that keeps the log's end from being on its way to disk.
-// End does not cover them yet.
-func (l *Log) shareLocked(s *segment, position int64, batches []byte, end wire.Offset) {
-	before := l.End()
+// before is where they begin.
+func (l *Log) shareLocked(s *segment, position int64, batches []byte, before, end wire.Offset) {
 	chained := l.mu.chained
 	l.mu.chained = noOffset
-	if l.wal == nil || len(batches) > shareMost || l.mu.options.Replicated || l.mu.namesPending || !l.mu.dirDurable || before > l.Durable() && chained != before {
+	if l.wal == nil || len(batches) > shareMost || l.mu.options.Replicated || l.mu.namesPending || !l.mu.dirDurable {
+		return
+	}
+	if onDisk := before <= l.Durable() && l.mu.skipped == noOffset; !onDisk && chained != before {
 		return
 	}
 	if l.wal.Add(s.base, position, batches, end, l.shared.generation) {
@@ -103,11 +106,24 @@ func (l *Log) leaveWALLocked() error {
 		}
 		l.doneLocked(w) // the log stays dirty: whoever waits for Durable is told by the next sync
 	}
-	if err := l.wal.Void(); err != nil {
+	err := l.wal.Void()
+	if err != nil && !wal.IsFull(err) {
 		return l.fail(err)
 	}
 	if !l.mu.options.Replicated {
 		l.RequestSync()
 	}
-	return nil
+	return err
+}
+
+// endWALLocked ends the part in the write-ahead log, for one who closes the log. What that still says of the log must not reach the
+// keeper, whose place may be another log's by then.
+func (l *Log) endWALLocked() {
+	if l.wal == nil {
+		return
+	}
+	l.shared.Lock()
+	l.shared.generation++
+	l.shared.Unlock()
+	l.wal.Close()
 }

@@ -123,6 +123,9 @@ func (l *Log) syncLocked() error {
 		}
 	} else {
 		l.bridgeLocked(w)
+		if l.config.OnDirty != nil {
+			l.config.OnDirty() // if this was a checkpoint, another is due: the write-ahead log may leave no other sync to come
+		}
 	}
 	l.mu.Unlock()
 	if l.raiseDurable(w.end) {
@@ -164,6 +167,9 @@ func (l *Log) doneLocked(w work) {
 	}
 	if !l.mu.namesChanged {
 		l.mu.namesPending = false
+	}
+	if w.end >= l.mu.skipped {
+		l.mu.skipped = noOffset
 	}
 }
 

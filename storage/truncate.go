@@ -113,6 +113,7 @@ func (l *Log) cutLocked(i int, at boundary, indexFrom wire.Offset) error {
 		return err
 	}
 	l.durable.Store(min(l.durable.Load(), int64(at.offset)))
+	l.mu.skipped = noOffset
 	if l.mu.damagedAt != noOffset && at.offset <= l.mu.damagedAt {
 		l.mu.damagedAt = noOffset
 	}
@@ -203,7 +204,7 @@ func (l *Log) emptyLocked(offset wire.Offset) error {
 	l.start.Store(int64(offset))
 	l.durable.Store(int64(offset))
 	l.bytes.Store(0)
-	l.mu.damagedAt = noOffset
+	l.mu.damagedAt, l.mu.skipped = noOffset, noOffset
 	l.mu.unsynced, l.mu.snapshots = nil, nil
 	l.epochs.cutEnd(0)
 	l.mu.producers.reset()
@@ -261,7 +262,9 @@ func (l *Log) dropOldestLocked(n int, start wire.Offset) error {
 	}
 	segments := l.view()
 	l.start.Store(int64(max(start, l.Start())))
-	l.raiseDurable(l.Start()) // what is deleted need not be synced any more
+	if l.raiseDurable(l.Start()) { // what is deleted need not be synced any more
+		l.mu.skipped = l.Start()
+	}
 	l.epochs.cutStart(l.Start())
 	l.setSegments(slices.Clone(segments[n:]))
 	for _, s := range segments[:n] {

@@ -240,15 +240,15 @@ func (d *Disk) open() (r Report, err error) {
 			return r, err
 		}
 	}
-	if err := wal.Remove(fsys, dir); err != nil {
-		return r, err
-	}
 	if d.options.WAL > 0 {
 		d.wal = wal.Open(wal.Options{
 			FS: fsys, Dir: dir, Directory: d.uuid, Limit: d.options.WAL, Smallest: d.options.WALFile, Largest: 8 * d.options.WALFile, OnFault: d.offline,
 		})
 	}
 	r.Replicas, err = d.openAll(r.Clean)
+	if err == nil { // only now has recovery synced what was there already, as after a kill
+		err = wal.Remove(fsys, dir)
+	}
 	if err != nil && d.wal != nil {
 		err = errors.Join(err, d.wal.Close())
 	}
@@ -581,26 +581,35 @@ func (d *Disk) writeManifestLocked(changes []string) error {
 // Delete removes replicas for good, all with as many syncs as one. Their files go after the time for which those of deleted segments are
 // kept. The caller has seen the committed record that deletes the topic id, or moves the replicas away.
 func (d *Disk) Delete(keys ...wire.TopicIDPartition) error {
-	return d.remove(keys, d.deletedName, d.keeping.discard)
+	return d.remove(keys, func(*storage.Log) error { return nil }, d.deletedName, d.keeping.discard)
 }
 
 // SetAside takes a replica out of use and keeps its files, under a name of which nothing here takes notice: nobody knows what it is any
 // more, and it may be all that is left.
 func (d *Disk) SetAside(key wire.TopicIDPartition) error {
-	return d.remove([]wire.TopicIDPartition{key}, func(r Replica) string { return d.uniqueName(r, asideSuffix) }, func(string, time.Duration) {})
+	toFiles := func(l *storage.Log) error { _, err := l.Checkpoint(); return err } // it may have records in the write-ahead log only
+	name := func(r Replica) string { return d.uniqueName(r, asideSuffix) }
+	return d.remove([]wire.TopicIDPartition{key}, toFiles, name, func(string, time.Duration) {})
 }
 
-// remove takes replicas out under other names, and lets then have what is left, with how long deleted files are kept. Those that are not
-// known keep no others from it.
-func (d *Disk) remove(keys []wire.TopicIDPartition, name func(Replica) string, then func(dir string, kept time.Duration)) error {
+// remove takes replicas out under other names, after first, and lets then have what is left, with how long deleted files are kept. Those
+// that are not known keep no others from it.
+func (d *Disk) remove(keys []wire.TopicIDPartition, first func(*storage.Log) error, name func(Replica) string, then func(dir string, kept time.Duration)) error {
 	var faults []error
 	var removals []string
+	var removed []wire.TopicIDPartition
 	type leftover struct {
 		dir  string
 		kept time.Duration
 	}
 	var left []leftover
 	for _, key := range keys {
+		if l := d.Log(key); l != nil {
+			if err := first(l); err != nil {
+				faults = append(faults, err)
+				continue
+			}
+		}
 		d.mu.Lock()
 		r := d.mu.replicas[key]
 		delete(d.mu.replicas, key)
@@ -610,7 +619,7 @@ func (d *Disk) remove(keys []wire.TopicIDPartition, name func(Replica) string, t
 			continue
 		}
 		r.log.Abandon()
-		removals = append(removals, removal(key))
+		removals, removed = append(removals, removal(key)), append(removed, key)
 		from, to := d.options.Dir+"/"+r.DirName(), d.options.Dir+"/"+name(r.Replica)
 		if _, err := d.options.FS.Stat(from); err != nil {
 			continue
@@ -633,7 +642,7 @@ func (d *Disk) remove(keys []wire.TopicIDPartition, name func(Replica) string, t
 		}
 	}()
 	return errors.Join(append(faults, d.change(removals, func() {
-		for _, key := range keys {
+		for _, key := range removed {
 			delete(d.manifest.entries, key)
 		}
 	}))...)

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"math"
+	"slices"
 
 	"github.com/kraftgo/kraftgo/wire"
 )
@@ -31,7 +32,7 @@ func (c *Client) Add(base wire.Offset, position int64, bytes []byte, end wire.Of
 	if l.mu.closed || c.closed || position > math.MaxUint32 {
 		return false
 	}
-	if !l.fitsLocked(n) {
+	if !l.fitsLocked(n, false) {
 		l.prepareLocked()
 		return false
 	}
@@ -50,7 +51,7 @@ func (c *Client) Add(base wire.Offset, position int64, bytes []byte, end wire.Of
 		g.adds = append(g.adds, add{client: c})
 	}
 	g.adds[c.slot].end, g.adds[c.slot].generation = end, generation
-	l.mu.work.Signal()
+	l.wakeLocked()
 	return true
 }
 
@@ -79,7 +80,8 @@ func (c *Client) syncedLocked(n uint64) {
 	}
 }
 
-// Void makes it durable that what was added so far is not given back after a crash. The log's own files are synced.
+// Void makes it durable that what was added so far is not given back after a crash. The log's own files are synced. A disk that is too
+// full for a file in which that could be said is an error, and changes nothing.
 func (c *Client) Void() error {
 	l := c.log
 	l.mu.Lock()
@@ -88,13 +90,13 @@ func (c *Client) Void() error {
 		l.mu.Unlock()
 		return nil // what there was lies in files that do not count any more
 	}
-	for !l.mu.closed && !l.fitsLocked(voidSize) {
+	for !l.mu.closed && !l.fitsLocked(voidSize, true) {
 		var err error
 		if l.mu.staging.used+voidSize > l.mu.groupMax {
 			err = l.waitLocked()
 		} else {
 			l.mu.Unlock()
-			err = l.make(l.o.Smallest) // whatever the limit: who cuts a log must not wait for its sync
+			err = l.makeSpare()
 			l.mu.Lock()
 		}
 		if err != nil {
@@ -127,7 +129,7 @@ func (c *Client) Void() error {
 func (l *Log) waitLocked() error {
 	done := make(chan error, 1)
 	l.mu.staging.waiting = append(l.mu.staging.waiting, done)
-	l.mu.work.Signal()
+	l.wakeLocked()
 	l.mu.Unlock()
 	err := <-done
 	l.mu.Lock()
@@ -140,7 +142,7 @@ func (c *Client) Close() {
 	defer c.log.mu.Unlock()
 	c.closed = true
 	c.syncedLocked(c.added)
-	if l := c.log; l.mu.clients[c.key] == c && c.group == nil && c.last < max(l.mu.low, 1) {
-		delete(l.mu.clients, c.key) // nothing of it can come back
+	if !c.log.forgetLocked(c) && !slices.Contains(c.log.mu.ended, c) {
+		c.log.mu.ended = append(c.log.mu.ended, c)
 	}
 }

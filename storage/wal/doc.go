@@ -23,6 +23,9 @@
 //   - whoever cuts a segment, or puts other bytes at those positions, first syncs the files and then calls [Client.Void]:
 //     what was added before is given back no more.
 //
+// What is durable is told on the goroutine that wrote it, while another one writes on: who is told may wait for a log that waits for a
+// void, but for no Close of the write-ahead log.
+//
 // Files are used one after the other, and again when all that was added to them is synced where it belongs. FORMAT.md of
 // storage has their form.
 package wal

@@ -1,12 +1,17 @@
 package wal
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/kraftgo/kraftgo/storage/vfs"
@@ -102,37 +107,70 @@ func (l *Log) clean() error {
 	return nil
 }
 
-// make makes a file of that size, whose blocks are there.
+// makeSpare makes a file for a void, whatever the limit: who cuts a log must not wait for its sync. Many that cut at the same time make one.
+func (l *Log) makeSpare() error {
+	l.spare.Lock()
+	defer l.spare.Unlock()
+	l.mu.Lock()
+	enough := l.mu.closed || l.fitsLocked(voidSize, true)
+	l.mu.Unlock()
+	if enough {
+		return nil
+	}
+	return l.make(l.o.Smallest)
+}
+
+// make makes a file of that size, whose blocks are there. A sync that fails, other than for want of room, ends it all: what else was lost
+// is not known.
 func (l *Log) make(size int64) error {
 	l.mu.Lock()
 	l.mu.names++
 	name := l.o.Dir + "/" + fileName + strconv.Itoa(l.mu.names)
 	l.mu.Unlock()
-	f, err := zeroed(l.o.FS, name, size)
+	f, fatal, err := zeroed(l.o.FS, name, size)
 	if err == nil {
-		err = l.o.FS.SyncDir(l.o.Dir)
+		if err = l.o.FS.SyncDir(l.o.Dir); err != nil {
+			fatal = true
+			f.Close()
+		}
 	}
 	if err != nil {
+		err = fmt.Errorf("prepare %s: %w", name, err)
 		_ = l.o.FS.Remove(name) // it may take the last bytes of a full disk
-		return fmt.Errorf("prepare %s: %w", name, err)
+		if fatal && !IsFull(err) {
+			l.mu.Lock()
+			l.failLocked(err)
+			l.mu.Unlock()
+			if l.o.OnFault != nil {
+				l.o.OnFault(err)
+			}
+		}
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.mu.closed {
+		f.Close()
+		return ErrClosed
+	}
 	l.mu.bytes += size
 	l.mu.free = append(l.mu.free, &file{File: f, size: size})
 	return nil
 }
 
-func zeroed(fsys vfs.FS, name string, size int64) (vfs.File, error) {
-	f, err := fsys.Create(name)
-	if err != nil {
-		return nil, err
+// IsFull tells a disk without room from one that fails.
+func IsFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// zeroed makes a file of zeros. fatal: it was the sync that failed.
+func zeroed(fsys vfs.FS, name string, size int64) (f vfs.File, fatal bool, err error) {
+	if f, err = fsys.Create(name); err != nil {
+		return nil, false, err
 	}
 	if err := f.Close(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if f, err = fsys.OpenDirect(name); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	zeros := alignedBytes(int(min(size, zeroBytes)))
 	for at := int64(0); at < size && err == nil; at += int64(len(zeros)) {
@@ -140,12 +178,13 @@ func zeroed(fsys vfs.FS, name string, size int64) (vfs.File, error) {
 	}
 	if err == nil {
 		err = f.Sync()
+		fatal = err != nil
 	}
 	if err != nil {
 		f.Close()
-		return nil, err
+		return nil, fatal, err
 	}
-	return f, nil
+	return f, false, nil
 }
 
 // names lists the files of a directory.
@@ -160,18 +199,48 @@ func names(fsys vfs.FS, dir string) ([]string, error) {
 	return found, err
 }
 
-// Remove removes the files of a write-ahead log that is not open, durably: what they hold is not given back any more.
+// Remove removes the files of a write-ahead log that is not open, durably: what they hold is not given back any more. Those that were
+// begun first go first: what is left when it is cut short never lacks a void of what it has.
 func Remove(fsys vfs.FS, dir string) error {
-	found, err := names(fsys, dir)
-	if err != nil || len(found) == 0 {
+	all, err := names(fsys, dir)
+	if err != nil || len(all) == 0 {
 		return err
 	}
-	for _, name := range found {
-		if err := fsys.Remove(name); err != nil && !isGone(err) {
+	files := make([]found, 0, len(all))
+	for _, name := range all {
+		f := found{name: name}
+		if f.number, err = begun(fsys, name); err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
+	slices.SortFunc(files, func(a, b found) int { return cmp.Compare(a.number, b.number) })
+	for _, f := range files {
+		if err := fsys.Remove(f.name); err != nil && !isGone(err) {
 			return err
 		}
 	}
 	return fsys.SyncDir(dir)
+}
+
+// begun returns the number under which a file was begun last, also if the first group did not get down whole; 0: never.
+func begun(fsys vfs.FS, name string) (uint64, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var b [headerSize]byte
+	if n, err := f.ReadAt(b[:], 0); n < headerSize {
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return 0, err
+	}
+	if binary.BigEndian.Uint32(b[:]) != magic {
+		return 0, nil
+	}
+	return binary.BigEndian.Uint64(b[16:]), nil
 }
 
 func isGone(err error) bool { return err != nil && errors.Is(err, fs.ErrNotExist) }

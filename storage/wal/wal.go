@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,7 @@ type Options struct {
 	FS        vfs.FS
 	Dir       string
 	Directory wire.UUID // the directory's id: files of another are not read
-	Limit     int64     // bytes that all files may have [256 MiB]
+	Limit     int64     // bytes that all files may have; at least 64 KiB [256 MiB]
 	Smallest  int64     // of one file [4 MiB]
 	Largest   int64     // of one file [32 MiB]
 	// Clients is how many logs may wait for a sync of their own files; each keeps one open until then [4096].
@@ -33,7 +34,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.Limit = cmp.Or(o.Limit, 256<<20)
+	o.Limit = max(cmp.Or(o.Limit, 256<<20), 64<<10)
 	o.Smallest = min(cmp.Or(o.Smallest, 4<<20), o.Limit/2) &^ (blockSize - 1)
 	o.Largest = max(min(cmp.Or(o.Largest, 32<<20), o.Limit/2, maxFileSize)&^(blockSize-1), o.Smallest)
 	o.Clients = cmp.Or(o.Clients, 4096)
@@ -44,13 +45,17 @@ func (o Options) withDefaults() Options {
 type Log struct {
 	o       Options
 	running sync.WaitGroup
+	spare   sync.Mutex // held while a file is made for a void; taken before mu
 	// mu is a leaf.
 	mu struct {
 		sync.Mutex
-		work     sync.Cond // something is staged, or the end has come
+		work     sync.Cond // for writers: something is staged and nobody writes, or the end has come
+		resting  int       // writers that wait for work
+		writing  bool      // one of them writes
 		clients  map[wire.TopicIDPartition]*Client
+		ended    []*Client // closed, while something of them may still be given back
 		staging  *group
-		idle     *group
+		idle     []*group  // to be filled again
 		files    []*file   // in use, oldest first; the last is written
 		free     []*file   // prepared, or used up
 		bytes    int64     // of all
@@ -98,8 +103,9 @@ func Open(o Options) *Log {
 	l := &Log{o: o.withDefaults()}
 	l.mu.work.L = &l.mu
 	l.mu.clients = map[wire.TopicIDPartition]*Client{}
-	l.mu.staging, l.mu.idle = &group{}, &group{}
+	l.mu.staging = &group{}
 	l.mu.groupMax = int(min(maxGroup, l.o.Smallest))
+	l.mu.resting = 1
 	l.running.Go(l.write)
 	return l
 }
@@ -121,11 +127,12 @@ func (l *Log) Close() error {
 	for _, v := range l.mu.staging.waiting {
 		v <- ErrClosed
 	}
+	l.mu.staging.waiting = nil
 	return errors.Join(faults...)
 }
 
-// Client returns the part of one log. durable is told, on the goroutine that writes, how far what was added is on disk; it
-// must be quick. sync makes what was added durable where it belongs.
+// Client returns the part of one log. durable is told, on a goroutine that writes, how far what was added is on disk, not always in
+// order; it must be quick. sync makes what was added durable where it belongs.
 func (l *Log) Client(key wire.TopicIDPartition, durable func(end wire.Offset, generation uint64), sync func() error) (*Client, error) {
 	l.mu.Lock()
 	old := l.mu.clients[key]
@@ -139,21 +146,37 @@ func (l *Log) Client(key wire.TopicIDPartition, durable func(end wire.Offset, ge
 			c.last = math.MaxUint64 // it is not written yet
 		}
 		l.mu.Unlock()
-		return c, c.Void()
+		if err := c.Void(); err != nil {
+			c.Close()
+			return nil, err
+		}
 	}
 	return c, nil
 }
 
+// keptForVoids is the part of a file that only voids may use when there is no other file to go on with: on a full disk logs must still
+// be cut.
+const keptForVoids = 16
+
 // fitsLocked reports whether n more bytes can be staged, and have a place then.
-func (l *Log) fitsLocked(n int) bool {
+func (l *Log) fitsLocked(n int, void bool) bool {
 	size := max(l.mu.staging.used, headerSize) + n
 	if size > l.mu.groupMax {
 		return false
 	}
-	if i := len(l.mu.files) - 1; i >= 0 && l.mu.files[i].used+int64(roundUp(size)) <= l.mu.files[i].size {
+	if len(l.mu.free) > 0 {
 		return true
 	}
-	return len(l.mu.free) > 0
+	i := len(l.mu.files) - 1
+	if i < 0 {
+		return false
+	}
+	f := l.mu.files[i]
+	room := f.size - f.used
+	if !void {
+		room -= f.size / keptForVoids
+	}
+	return int64(roundUp(size)) <= room
 }
 
 // stageLocked makes room in the group that is being filled, and returns it.
@@ -171,36 +194,106 @@ func (l *Log) stageLocked(n int) *group {
 	return g
 }
 
-// write is the goroutine that writes groups.
+// maxResting is how many writers wait for work at most; usually one writes while the other tells.
+const maxResting = 2
+
+// wakeLocked sees to it that what is staged is written.
+func (l *Log) wakeLocked() {
+	switch {
+	case l.mu.writing || l.mu.closed || l.mu.staging.used == 0: // whoever writes looks afterwards
+	case l.mu.resting > 0:
+		l.mu.work.Signal()
+	default:
+		l.mu.resting++
+		l.running.Go(l.write)
+	}
+}
+
+// write is a goroutine that writes groups, one at a time among all such goroutines. While it tells those concerned, another one goes
+// on: whoever is told may wait for a log that waits for its void. It was counted as resting.
 func (l *Log) write() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for {
-		l.mu.Lock()
-		for l.mu.staging.used == 0 && !l.mu.closed {
+		for (l.mu.staging.used == 0 || l.mu.writing) && !l.mu.closed {
 			l.mu.work.Wait()
 		}
+		l.mu.resting--
 		if l.mu.closed {
-			l.mu.Unlock()
 			return
 		}
 		g := l.mu.staging
-		l.mu.staging, l.mu.idle = l.mu.idle, nil
+		l.mu.staging = l.freshLocked()
 		f, h := l.placeLocked(g)
+		l.mu.writing = true
 		l.mu.Unlock()
 		err := g.down(f, h, l.o.Directory)
 		l.mu.Lock()
-		if err == nil {
-			l.mu.low = h.low
-		} else {
-			l.mu.closed, l.mu.fault = true, err
-		}
-		for i := range g.adds {
-			if c := g.adds[i].client; c.group == g {
-				c.group = nil
-			}
-		}
+		l.mu.writing = false
+		l.writtenLocked(g, h, err)
+		l.wakeLocked()
 		l.mu.Unlock()
 		l.tell(g, err)
+		l.mu.Lock()
+		if len(l.mu.idle) < maxResting {
+			l.mu.idle = append(l.mu.idle, g)
+		}
+		if l.mu.resting >= maxResting {
+			return
+		}
+		l.mu.resting++
 	}
+}
+
+// freshLocked returns a group to be filled.
+func (l *Log) freshLocked() *group {
+	n := len(l.mu.idle)
+	if n == 0 {
+		return &group{}
+	}
+	g := l.mu.idle[n-1]
+	l.mu.idle = l.mu.idle[:n-1]
+	return g
+}
+
+// writtenLocked takes note of a group that was written, or was not.
+func (l *Log) writtenLocked(g *group, h header, err error) {
+	for i := range g.adds {
+		if c := g.adds[i].client; c.group == g {
+			c.group = nil
+		}
+	}
+	if err != nil {
+		l.failLocked(err)
+	} else if h.low > l.mu.low {
+		l.mu.low = h.low
+		l.mu.ended = slices.DeleteFunc(l.mu.ended, l.forgetLocked)
+	}
+}
+
+// failLocked ends the writes. The caller tells OnFault once mu is released.
+func (l *Log) failLocked(err error) {
+	if l.mu.fault == nil {
+		l.mu.fault = err
+	}
+	l.mu.closed = true
+	l.mu.work.Broadcast()
+	for _, w := range l.mu.staging.waiting { // nobody will write it
+		w <- l.mu.fault
+	}
+	l.mu.staging.waiting = nil
+}
+
+// forgetLocked forgets a client that was closed if nothing of it can come back, and reports whether it is one to remember no more.
+func (l *Log) forgetLocked(c *Client) bool {
+	if l.mu.clients[c.key] != c {
+		return true
+	}
+	if c.group != nil || c.last >= max(l.mu.low, 1) {
+		return false
+	}
+	delete(l.mu.clients, c.key)
+	return true
 }
 
 // placeLocked gives a group its place.
@@ -239,13 +332,13 @@ func (g *group) down(f *file, h header, directory wire.UUID) error {
 
 // tell tells those concerned of a group that was written, and makes it usable again.
 func (l *Log) tell(g *group, err error) {
+	for _, w := range g.waiting {
+		w <- err
+	}
 	for i := range g.adds {
 		if a := &g.adds[i]; err == nil {
 			a.client.durable(a.end, a.generation)
 		}
-	}
-	for _, w := range g.waiting {
-		w <- err
 	}
 	if err != nil && l.o.OnFault != nil {
 		l.o.OnFault(err)
@@ -253,7 +346,4 @@ func (l *Log) tell(g *group, err error) {
 	clear(g.adds)
 	clear(g.waiting)
 	g.used, g.entries, g.adds, g.waiting = 0, 0, g.adds[:0], g.waiting[:0]
-	l.mu.Lock()
-	l.mu.idle = g
-	l.mu.Unlock()
 }

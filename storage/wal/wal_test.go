@@ -91,8 +91,10 @@ func ready(t *testing.T, l *Log) {
 
 func replayed(t *testing.T, fs vfs.FS) (list []string) {
 	t.Helper()
-	err := Replay(fs, "/d", directory, func(e Entry) error {
-		list = append(list, fmt.Sprintf("%d:%d+%d=%s", e.Key.Partition, e.Base, e.Position, e.Bytes))
+	err := Replay(fs, "/d", directory, func(all []Entry) error {
+		for _, e := range all {
+			list = append(list, fmt.Sprintf("%d:%d+%d=%s", e.Key.Partition, e.Base, e.Position, e.Bytes))
+		}
 		return nil
 	})
 	if err != nil {
@@ -283,12 +285,16 @@ func TestAFaultIsToldOnce(t *testing.T) {
 // A group of which a block was lost does not count, nor does what another directory wrote.
 func TestTornGroups(t *testing.T) {
 	fs := testFS(t)
-	l := Open(testOptions(fs))
+	o := testOptions(fs)
+	o.Smallest = 32 << 10
+	l := Open(o)
 	ready(t, l)
 	k := newTeller()
 	a := mustClient(t, l, one, k)
 	for i := range 2 {
-		a.Add(0, int64(i)*8000, bytes.Repeat([]byte{'a'}, 8000), wire.Offset(i+1), 0)
+		if !a.Add(0, int64(i)*8000, bytes.Repeat([]byte{'a'}, 8000), wire.Offset(i+1), 0) {
+			t.Fatal("not added")
+		}
 		k.wait(wire.Offset(i + 1))
 	}
 	if err := l.Close(); err != nil {
@@ -301,7 +307,7 @@ func TestTornGroups(t *testing.T) {
 	if got := replayed(t, fs); len(got) != 2 {
 		t.Fatalf("%d entries", len(got))
 	}
-	if err := Replay(fs, "/d", wire.UUID{8}, func(Entry) error { return errors.New("given") }); err != nil {
+	if err := Replay(fs, "/d", wire.UUID{8}, func([]Entry) error { return errors.New("given") }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.WriteAt(make([]byte, 512), 8192+4096); err != nil { // a sector of the second
@@ -337,7 +343,12 @@ func FuzzReplay(f *testing.F) {
 			t.Fatal(err)
 		}
 		total := 0
-		_ = Replay(fs, "/d", directory, func(e Entry) error { total += len(e.Bytes); return nil })
+		_ = Replay(fs, "/d", directory, func(all []Entry) error {
+			for _, e := range all {
+				total += len(e.Bytes)
+			}
+			return nil
+		})
 		if total > len(b) {
 			t.Fatalf("%d bytes out of %d", total, len(b))
 		}
