@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
@@ -18,7 +19,10 @@ import (
 // version is set by the release build: -ldflags "-X main.version=...".
 var version = "dev"
 
-func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	execute = syscall.Exec
+	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
 
 // brokerError marks the errors that are the broker's: exit code 2.
 type brokerError struct{ error }

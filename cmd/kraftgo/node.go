@@ -184,6 +184,7 @@ func stopSignals() (context.Context, context.CancelFunc) {
 
 // runNode runs a node until a signal or a failure ends it.
 func runNode(c *cli.Context, as intent) error {
+	calm()
 	node, err := nodeConfig(c)
 	if err != nil {
 		return err
@@ -240,6 +241,7 @@ func stopNodes(nodes []*cluster.Node) error {
 
 // runDev runs a cluster in this process.
 func runDev(c *cli.Context) error {
+	calm()
 	base, err := nodeConfig(c)
 	if err != nil {
 		return err
