@@ -236,7 +236,7 @@ func (l *Log) scan(v *recovery, s *segment, f *openFile, position, size int64, b
 		if err := l.suspectLocked(fmt.Sprintf("damage at offset %d, below the recovery point %d: %v", v.next, v.point, err)); err != nil {
 			return position, err
 		}
-		after, _, found, err := r.soundAfter(position, s.base, v.next)
+		after, _, found, err := r.soundAfter(position, s.base, v.next, 0)
 		if err != nil || !found {
 			return size, err
 		}
@@ -318,7 +318,7 @@ func (l *Log) soundAfter(s *segment, at boundary) (wire.Offset, bool, error) {
 	}
 	defer f.release()
 	r := scanner{f: f, size: s.size.Load(), buf: make([]byte, 0, scanBytes)}
-	_, o, found, err := r.soundAfter(at.position, s.base, at.offset)
+	_, o, found, err := r.soundAfter(at.position, s.base, at.offset, l.config.Kept.LogStart)
 	return o, found, err
 }
 
@@ -380,15 +380,15 @@ func (r *scanner) batchAt(position int64) (batch.Header, error) {
 }
 
 // soundAfter looks at every position past one for a batch with a right checksum and an offset at or past least, which
-// could be in a segment of that base.
-func (r *scanner) soundAfter(position int64, base, least wire.Offset) (int64, wire.Offset, bool, error) {
+// could be in a segment of that base and reaches past start: what was deleted need not have been synced.
+func (r *scanner) soundAfter(position int64, base, least, start wire.Offset) (int64, wire.Offset, bool, error) {
 	for position++; r.size-position >= batch.HeaderSize; position++ {
 		b, err := r.fill(position, batch.HeaderSize)
 		if err != nil {
 			return 0, 0, false, err
 		}
 		h, err := batch.ParseHead(b)
-		if err != nil || int64(h.Size()) > r.size-position || h.BaseOffset() < least || h.BaseOffset()-base >= 1<<31 || h.LastOffsetDelta() < 0 {
+		if err != nil || int64(h.Size()) > r.size-position || h.BaseOffset() < least || h.LastOffset() < start || h.BaseOffset()-base >= 1<<31 || h.LastOffsetDelta() < 0 {
 			continue
 		}
 		if h, err = r.batchAt(position); err == nil {

@@ -179,7 +179,8 @@ func (l *Log) restartAtLocked(offset wire.Offset) error {
 	if err := l.leaveWALLocked(); err != nil {
 		return fmt.Errorf("truncate %s fully: %w", l.config.Dir, err)
 	}
-	if err := errors.Join(l.config.Keeper.LowerTo(min(offset, l.Durable())), l.config.Keeper.Start(offset)); err != nil {
+	// To the old start: of what a crash in between leaves of the segments, nothing is damage.
+	if err := errors.Join(l.config.Keeper.LowerTo(min(offset, l.Start())), l.config.Keeper.Start(offset)); err != nil {
 		return fmt.Errorf("truncate %s fully: %w", l.config.Dir, err)
 	}
 	if err := l.emptyLocked(offset); err != nil {
@@ -336,6 +337,11 @@ func (l *Log) Retain(highWatermark wire.Offset) (int, error) {
 	start := l.End()
 	if n < len(segments) {
 		start = segments[n].base
+		if start > l.Durable() { // what goes may not be on disk, so that the files may end before it after a crash
+			if err := l.config.Keeper.Start(start); err != nil {
+				return 0, fmt.Errorf("retain %s: %w", l.config.Dir, err)
+			}
+		}
 	} else {
 		// No file will tell where the log goes on, so the keeper must.
 		if err := errors.Join(l.config.Keeper.LowerTo(start), l.config.Keeper.Start(start)); err != nil {

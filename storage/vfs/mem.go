@@ -314,6 +314,15 @@ func (m *Mem) Crash(random *rand.Rand) *Mem {
 		sorted = append(sorted, name)
 	}
 	slices.Sort(sorted)
+	// All files as they are at one moment: what is written meanwhile to one must not be there without what was synced before in another.
+	held := map[*memNode]bool{}
+	for _, n := range names {
+		if !held[n] {
+			held[n] = true
+			n.mu.RLock()
+			defer n.mu.RUnlock()
+		}
+	}
 	after := NewMem()
 	for _, name := range sorted {
 		if name == "/" || name == "." {
@@ -322,16 +331,14 @@ func (m *Mem) Crash(random *rand.Rand) *Mem {
 		if p := after.mu.names[path.Dir(name)]; p == nil {
 			continue // its directory's own name was lost
 		}
-		n := names[name].crash(random)
+		n := names[name].crashLocked(random)
 		after.mu.names[name], after.mu.durable[name] = n, n
 	}
 	return after
 }
 
-// crash returns n as it may be after a power cut: synced content, some later blocks, and any size in between.
-func (n *memNode) crash(random *rand.Rand) *memNode {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
+// crashLocked returns n as it may be after a power cut: synced content, some later blocks, and any size in between.
+func (n *memNode) crashLocked(random *rand.Rand) *memNode {
 	c := &memNode{isDir: n.isDir}
 	c.mu.modified = n.mu.modified
 	data := slices.Clone(n.mu.synced)
