@@ -154,7 +154,7 @@ func (l *Log) make(size int64) error {
 		return ErrClosed
 	}
 	l.mu.bytes += size
-	l.mu.free = append(l.mu.free, &file{File: f, size: size})
+	l.mu.free = append(l.mu.free, &file{disk: f, size: size})
 	return nil
 }
 

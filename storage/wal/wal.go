@@ -73,7 +73,7 @@ type Log struct {
 
 // file is one of the files.
 type file struct {
-	vfs.File
+	disk   vfs.File // not embedded: it has a way to write and sync at once, which embedding would hide
 	size   int64
 	used   int64 // bytes of groups that were written, or are being
 	number uint64
@@ -121,7 +121,7 @@ func (l *Log) Close() error {
 	defer l.mu.Unlock()
 	var faults []error
 	for _, f := range append(l.mu.files, l.mu.free...) {
-		faults = append(faults, f.Close())
+		faults = append(faults, f.disk.Close())
 	}
 	l.mu.files, l.mu.free = nil, nil
 	for _, v := range l.mu.staging.waiting {
@@ -324,7 +324,7 @@ func (g *group) down(f *file, h header, directory wire.UUID) error {
 	size := roundUp(g.used)
 	clear(g.buf[g.used:size])
 	h.seal(g.buf, directory)
-	if err := vfs.WriteSync(f, g.buf[:size], f.used-int64(size)); err != nil {
+	if err := vfs.WriteSync(f.disk, g.buf[:size], f.used-int64(size)); err != nil {
 		return fmt.Errorf("write-ahead log: %w", err)
 	}
 	return nil
