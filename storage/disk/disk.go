@@ -192,13 +192,31 @@ func Open(o Options) (*Disk, Report, error) {
 	d.lock = lock
 	report, err := d.open()
 	if err != nil {
-		lock.Close()
+		d.giveUp()
 		return nil, report, fmt.Errorf("log directory %s: %w", o.Dir, err)
 	}
 	if o.Schedule == nil {
 		d.keeping.start()
 	}
 	return d, report, nil
+}
+
+// giveUp closes what an Open that failed has opened.
+func (d *Disk) giveUp() {
+	for _, r := range d.mu.replicas {
+		r.log.Abandon()
+	}
+	d.syncers.ended.Wait()
+	if d.wal != nil {
+		d.wal.Close()
+	}
+	if d.offsets != nil {
+		d.offsets.file.Close()
+	}
+	if d.list != nil {
+		d.list.Close()
+	}
+	d.lock.Close()
 }
 
 func (d *Disk) open() (r Report, err error) {
@@ -248,9 +266,6 @@ func (d *Disk) open() (r Report, err error) {
 	r.Replicas, err = d.openAll(r.Clean)
 	if err == nil { // only now has recovery synced what was there already, as after a kill
 		err = wal.Remove(fsys, dir)
-	}
-	if err != nil && d.wal != nil {
-		err = errors.Join(err, d.wal.Close())
 	}
 	return r, err
 }
@@ -347,7 +362,7 @@ func (d *Disk) openReplica(e *entry, clean, listed bool) (*replica, storage.Reco
 	config := storage.Config{
 		FS: d.options.FS, Dir: d.options.Dir + "/" + e.DirName(), TopicID: e.TopicID, Partition: e.Partition, Listed: listed, Files: d.files,
 		Kept: storage.Kept{
-			RecoveryPoint: r.point, LogStart: n.start, Noted: n.noted, Clean: clean && known, Started: e.started,
+			RecoveryPoint: r.point, LogStart: n.start, Noted: n.noted, Clean: clean && known && point <= n.limit, Started: e.started,
 		},
 		WAL: d.wal, Keeper: r.keeper, Schedule: d.options.Schedule, OnFault: d.offline, Now: d.options.Now,
 		OnDirty: func() { d.markDirty(r) },
@@ -726,7 +741,9 @@ func (d *Disk) Close() error {
 	}
 	if err == nil {
 		lift()
-		err = d.offsets.file.Sync()
+		if err = d.Err(); err == nil { // or else a limit still counts
+			err = d.offsets.file.Sync()
+		}
 	}
 	if err == nil {
 		err = vfs.WriteFile(fsys, dir, dir+"/"+cleanFile, []byte("1\n"))

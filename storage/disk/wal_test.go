@@ -430,7 +430,9 @@ func (m *walMachine) actions() map[string]func(*rapid.T) {
 			if code, err := l.SetLogStart(to); code != 0 || err != nil {
 				t.Fatal(code, err)
 			}
-			model.start, model.retained = to, to
+			if to > model.start { // or else nothing is changed
+				model.start, model.retained = to, to
+			}
 		},
 		"retain": func(t *rapid.T) {
 			_, model, l := m.draw(t)

@@ -450,6 +450,55 @@ func TestARestorationHasFewFilesOpen(t *testing.T) {
 	}
 }
 
+// An open that fails, at whichever operation, leaves no file open, and the next one comes to what the first would have.
+func TestAnOpenThatFailsLeavesNothingOpen(t *testing.T) {
+	m := newFS(t)
+	h := hook(m)
+	d, _ := mustOpen(t, walOptions(h))
+	ends := map[Replica]wire.Offset{}
+	for _, r := range []Replica{first, second} {
+		if err := d.Add(r); err != nil {
+			t.Fatal(err)
+		}
+		share(t, h, d.Log(r.Key()))
+		share(t, h, d.Log(r.Key()))
+		ends[r] = d.Log(r.Key()).End()
+	}
+	left := powerCut(m, 3)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; ; n++ {
+		c := &countingFS{FS: powerCut(left, 1)}
+		var did atomic.Int64
+		o := walOptions(vfs.Inject(c, func(op vfs.Op, name string) error {
+			if did.Add(1) == int64(n) {
+				return syscall.EIO
+			}
+			return nil
+		}))
+		failed, _, err := Open(o)
+		if err == nil {
+			err = failed.Close()
+		} else if open := c.open.Load(); open != 0 {
+			t.Fatalf("operation %d: %d files are open after %v", n, open, err)
+		}
+		d, _ := mustOpen(t, walOptions(c))
+		for r, end := range ends {
+			if l := d.Log(r.Key()); l.End() != end {
+				t.Fatalf("operation %d: %v ends at %d, not at %d", n, r, l.End(), end)
+			}
+			numbers(t, d.Log(r.Key()))
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err == nil && did.Load() < int64(n) {
+			return
+		}
+	}
+}
+
 // A replica that was deleted says nothing more of itself: its place in the file of offsets may be another's.
 func TestADeletedReplicaNotesNothing(t *testing.T) {
 	h := hook(newFS(t))
