@@ -56,7 +56,7 @@ func (l *Log) recoverLocked(report *Recovery) error {
 		s.end.Store(int64(max(v.next, s.base)))
 	}
 	end := v.next
-	if end < v.point {
+	if end < v.point && v.point > kept.LogStart { // below the start, segments were being deleted
 		v.damaged = true
 		if l.mu.damagedAt == noOffset {
 			l.mu.damagedAt = end
@@ -81,7 +81,7 @@ func (l *Log) judgeCut(cutAt int, at boundary, end wire.Offset) error {
 	if mutant.CutDamage {
 		return nil
 	}
-	if noted := l.config.Kept.Noted; end < noted {
+	if noted := l.config.Kept.Noted; end < noted && noted > l.config.Kept.LogStart {
 		return l.suspectLocked(fmt.Sprintf("records end at offset %d, though they were durable up to %d", end, noted))
 	}
 	if cutAt < 0 {

@@ -583,3 +583,56 @@ func TestWhoIsToldMayAskALogThatIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A log of which all records are deleted, and whose segments were being removed when the power went, is none that lost anything.
+func TestAPowerCutWhileAnEmptiedLogIsOpened(t *testing.T) {
+	for n := 1; ; n++ {
+		m := newFS(t)
+		o := options(m) // without a write-ahead log, and without syncs but those of checkpoints
+		o.Openers, o.Schedule = 1, func(*storage.Log) {}
+		o.Log = func(Replica) storage.Options { return storage.Options{SegmentBytes: 1024} }
+		d, _ := mustOpen(t, o)
+		if err := d.Add(first); err != nil {
+			t.Fatal(err)
+		}
+		l := d.Log(first.Key())
+		for range 12 {
+			add(t, l, 400)
+		}
+		if err := d.CheckpointNow(); err != nil {
+			t.Fatal(err)
+		}
+		add(t, l, 400)
+		if code, err := l.SetLogStart(l.End()); code != 0 || err != nil {
+			t.Fatal(code, err)
+		}
+		var after *vfs.Mem
+		left := powerCut(m, uint64(n))
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		did := 0
+		h := hook(left)
+		h.before(func(vfs.Op, string) error {
+			if did++; did == n {
+				after = powerCut(left, uint64(n))
+			}
+			return nil
+		})
+		o.FS = h
+		if _, _, err := Open(o); err != nil {
+			t.Fatal(err)
+		}
+		h.before(nil)
+		if after == nil {
+			return
+		}
+		d2, _ := mustOpen(t, walOptions(after))
+		if l := d2.Log(first.Key()); l.Suspect() != "" || l.Start() != 13 || l.End() != 13 {
+			t.Fatalf("operation %d: from %d to %d (suspect: %s)", n, l.Start(), l.End(), l.Suspect())
+		}
+		if err := d2.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
