@@ -82,6 +82,7 @@ type Log struct {
 		namesPending       bool        // likewise, and no sync has ended since
 		chained            wire.Offset // what lies before is durable, or is on its way through the write-ahead log; noOffset: unknown
 		skipped            wire.Offset // a deletion has raised Durable to here, where the segment's bytes are not synced; noOffset: they are
+		startKept          wire.Offset // the start that the keeper has; retention does not tell it
 		trash              []trash
 		checkpointSnapshot wire.Offset // of a snapshot file that belongs to no segment; noOffset: none
 	}

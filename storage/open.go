@@ -75,6 +75,7 @@ func (l *Log) openLocked(r *Recovery) error {
 	}
 	kept := &l.config.Kept
 	start := kept.LogStart
+	l.mu.startKept = start
 	segments := l.view()
 	if len(segments) == 0 {
 		l.end.Store(int64(start))

@@ -42,7 +42,7 @@ func (l *Log) Truncate(to wire.Offset) (wire.Offset, error) {
 		return 0, fmt.Errorf("truncate %s to %d: %w", l.config.Dir, to, err)
 	}
 	if cut.offset < l.Start() {
-		if err := l.config.Keeper.Start(cut.offset); err != nil {
+		if err := l.keepStartLocked(cut.offset); err != nil {
 			return 0, fmt.Errorf("truncate %s to %d: %w", l.config.Dir, to, err)
 		}
 		l.start.Store(int64(cut.offset))
@@ -180,7 +180,7 @@ func (l *Log) restartAtLocked(offset wire.Offset) error {
 		return fmt.Errorf("truncate %s fully: %w", l.config.Dir, err)
 	}
 	// To the old start: of what a crash in between leaves of the segments, nothing is damage.
-	if err := errors.Join(l.config.Keeper.LowerTo(min(offset, l.Start())), l.config.Keeper.Start(offset)); err != nil {
+	if err := errors.Join(l.config.Keeper.LowerTo(min(offset, l.Start())), l.keepStartLocked(offset)); err != nil {
 		return fmt.Errorf("truncate %s fully: %w", l.config.Dir, err)
 	}
 	if err := l.emptyLocked(offset); err != nil {
@@ -232,7 +232,7 @@ func (l *Log) emptyLocked(offset wire.Offset) error {
 }
 
 // SetLogStart makes offset the start of the log, durably, and deletes the segments that lie below it. One at or below
-// Start changes nothing; one above End is refused. The caller has made sure that it is not above the watermark.
+// Start is made durable, too, if retention alone has moved Start; one above End is refused. The caller has made sure that it is not above the watermark.
 func (l *Log) SetLogStart(offset wire.Offset) (wire.ErrorCode, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -242,16 +242,25 @@ func (l *Log) SetLogStart(offset wire.Offset) (wire.ErrorCode, error) {
 	if offset > l.End() {
 		return wire.ErrOffsetOutOfRange, nil
 	}
-	if offset <= l.Start() {
+	if offset <= l.mu.startKept {
 		return wire.ErrNone, nil
 	}
-	if err := l.config.Keeper.Start(offset); err != nil {
+	if err := l.keepStartLocked(offset); err != nil {
 		return wire.ErrNone, fmt.Errorf("move start of %s to %d: %w", l.config.Dir, offset, err)
 	}
 	n := 0
 	for segments := l.view(); n+1 < len(segments) && segments[n+1].base <= offset; n++ {
 	}
 	return wire.ErrNone, l.dropOldestLocked(n, offset)
+}
+
+// keepStartLocked makes the log's start durable.
+func (l *Log) keepStartLocked(offset wire.Offset) error {
+	err := l.config.Keeper.Start(offset)
+	if err == nil {
+		l.mu.startKept = offset
+	}
+	return err
 }
 
 // dropOldestLocked deletes the first n segments and makes start the start of the log.
@@ -338,13 +347,13 @@ func (l *Log) Retain(highWatermark wire.Offset) (int, error) {
 	if n < len(segments) {
 		start = segments[n].base
 		if start > l.Durable() { // what goes may not be on disk, so that the files may end before it after a crash
-			if err := l.config.Keeper.Start(start); err != nil {
+			if err := l.keepStartLocked(start); err != nil {
 				return 0, fmt.Errorf("retain %s: %w", l.config.Dir, err)
 			}
 		}
 	} else {
 		// No file will tell where the log goes on, so the keeper must.
-		if err := errors.Join(l.config.Keeper.LowerTo(start), l.config.Keeper.Start(start)); err != nil {
+		if err := errors.Join(l.config.Keeper.LowerTo(start), l.keepStartLocked(start)); err != nil {
 			return 0, fmt.Errorf("retain %s: %w", l.config.Dir, err)
 		}
 		if l.mu.active != nil {

@@ -430,9 +430,7 @@ func (m *walMachine) actions() map[string]func(*rapid.T) {
 			if code, err := l.SetLogStart(to); code != 0 || err != nil {
 				t.Fatal(code, err)
 			}
-			if to > model.start { // or else nothing is changed
-				model.start, model.retained = to, to
-			}
+			model.start, model.retained = max(model.start, to), max(model.retained, to)
 		},
 		"retain": func(t *rapid.T) {
 			_, model, l := m.draw(t)

@@ -584,6 +584,39 @@ func TestWhoIsToldMayAskALogThatIsCut(t *testing.T) {
 	}
 }
 
+// A deletion up to where retention has come already is durable as others are.
+func TestADeletionOfWhatRetentionHasTaken(t *testing.T) {
+	for seed := range uint64(10) {
+		m := newFS(t)
+		o := options(m)
+		o.Log = func(Replica) storage.Options {
+			return storage.Options{SegmentBytes: 1024, RetentionBytes: 1024, RetentionAge: storage.Unlimited}
+		}
+		d, _ := mustOpen(t, o)
+		if err := d.Add(first); err != nil {
+			t.Fatal(err)
+		}
+		l := d.Log(first.Key())
+		for range 12 {
+			add(t, l, 400)
+		}
+		settled(t, l)
+		if n, err := l.Retain(l.End()); n == 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		if code, err := l.SetLogStart(l.Start()); code != 0 || err != nil {
+			t.Fatal(code, err)
+		}
+		d2, _ := mustOpen(t, options(powerCut(m, seed)))
+		if start := d2.Log(first.Key()).Start(); start != l.Start() {
+			t.Fatalf("the start is %d, and was %d", start, l.Start())
+		}
+		if err := errors.Join(d.Close(), d2.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A log of which all records are deleted, and whose segments were being removed when the power went, is none that lost anything.
 func TestAPowerCutWhileAnEmptiedLogIsOpened(t *testing.T) {
 	for n := 1; ; n++ {

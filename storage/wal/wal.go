@@ -29,7 +29,7 @@ type Options struct {
 	Largest   int64     // of one file [32 MiB]
 	// Clients is how many logs may wait for a sync of their own files; each keeps one open until then [4096].
 	Clients int
-	// OnFault is called once when a write failed. nil: nobody.
+	// OnFault is called once when a write, or the sync of a file that was to be used, failed. nil: nobody.
 	OnFault func(error)
 }
 
@@ -101,6 +101,10 @@ type add struct {
 // ([Replay] and then [Remove]).
 func Open(o Options) *Log {
 	l := &Log{o: o.withDefaults()}
+	if told := o.OnFault; told != nil {
+		var once sync.Once
+		l.o.OnFault = func(err error) { once.Do(func() { told(err) }) }
+	}
 	l.mu.work.L = &l.mu
 	l.mu.clients = map[wire.TopicIDPartition]*Client{}
 	l.mu.staging = &group{}
