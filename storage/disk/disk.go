@@ -59,7 +59,7 @@ type Options struct {
 	Openers   int // logs opened at a time; default 4 per processor
 	OpenFiles int // see storage.NewFileCache
 	// WAL is how many bytes the files of the write-ahead log may have that all logs share; 0: there is none, and each log syncs its
-	// own files for what is appended. It has a goroutine of its own.
+	// own files for what is appended. It has goroutines of its own.
 	WAL        int64
 	WALFile    int64         // of one of them at first, for tests; 0: see wal.Options
 	Checkpoint time.Duration // between checkpoints of what has changed; default 1 minute

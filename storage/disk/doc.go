@@ -19,7 +19,7 @@
 // # Who may call what
 //
 // Any goroutine may call anything. Syncs run on at most Options.Syncers goroutines, started when there is work. Besides
-// those there is one goroutine for checkpoints, retention and the removal of files, and one that writes the write-ahead
+// those there is one goroutine for checkpoints, retention and the removal of files, and one or two that write the write-ahead
 // log; they sleep until something is due, and nothing is due in a directory where nothing happens.
 //
 // # What if
