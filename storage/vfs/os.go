@@ -55,7 +55,7 @@ func (f *osFile) writeSync(b []byte, at int64) error {
 		switch {
 		case err == unix.EINTR:
 			continue
-		case err == unix.EOPNOTSUPP || err == unix.ENOSYS:
+		case err == unix.EOPNOTSUPP || err == unix.ENOSYS || err == unix.EINVAL: // no such call, or no such flag, by age of the kernel
 			if _, err := f.WriteAt(b, at); err != nil {
 				return err
 			}
