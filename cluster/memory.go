@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"os"
 	"path"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // memoryLimit returns how many bytes this process may use: the limit of its cgroup, or else the machine's memory; 0 if
@@ -81,14 +81,13 @@ func limitHeap(limit int64) {
 	case small:
 		debug.SetGCPercent(50)
 	default:
-		ballast = make([]byte, ballastBytes)
-		runtime.KeepAlive(ballast) // nothing else reads it
+		ballast()
 	}
 }
 
 // ballast is memory that is never touched, and so is never really there. The collector counts it as alive, and waits until as much
 // garbage again has gathered: a node that serves little, with a few megabytes alive, would otherwise collect every half second, and one request in a
-// hundred would meet it.
-var ballast []byte
+// hundred would meet it. It is made once for all nodes of a process, and kept for good.
+var ballast = sync.OnceValue(func() []byte { return make([]byte, ballastBytes) })
 
 const ballastBytes = 16 << 20
