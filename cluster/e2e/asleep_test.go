@@ -190,9 +190,7 @@ func TestAPausedLeaderAnswersNothingItMayNoLongerKnow(t *testing.T) {
 			topic := asleepLeads(t, f, paused)
 			group := asleepCoordinates(t, f, paused)
 			asked := questions(t, paused, topic, group)
-			if err := paused.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
+			paused.suspend()
 			defer func() { _ = paused.cmd.Process.Signal(syscall.SIGCONT) }() // so that it can be ended
 			for _, q := range asked {
 				q.line.send(q.ask())

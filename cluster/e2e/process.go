@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var build struct {
@@ -158,6 +161,23 @@ func (p *process) kill() {
 func (p *process) restart() {
 	p.t.Helper()
 	p.start("start", "--client", p.client, "--admin", p.admin)
+}
+
+// suspend stops the process where it is. All its threads have stopped when it returns: kill(2) comes back before they have.
+func (p *process) suspend() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		p.t.Fatal(err)
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.EINTR) {
+			p.t.Fatalf("wait until broker %d has stopped: %v", p.broker, err)
+		}
+	}
 }
 
 // stop ends the process in good order.

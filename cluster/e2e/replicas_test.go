@@ -208,9 +208,7 @@ func TestProduceTimesOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(nodes, func(n *process) bool { return n.broker != leader })
-	if err := nodes[i].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	nodes[i].suspend()
 	defer func() { _ = nodes[i].cmd.Process.Signal(syscall.SIGCONT) }() // it has not ended
 	r, err := c.Broker(int(leader)).Request(t.Context(), request)
 	if err != nil {
