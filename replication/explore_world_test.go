@@ -265,7 +265,7 @@ func (w *world) serve(i int, q *toyFetch) (ok bool) {
 // take does what an answer asks for.
 func (w *world) take(i int, a *toyAnswer) {
 	b := &w.brokers[i]
-	action := b.follower.Answered(a.epoch, a.asked, a.answer, 0, b.log.end(), b.log.endOf)
+	action := b.follower.Answered(a.epoch, a.asked, a.answer, 0, b.log.position(), b.log.endOf)
 	switch action.Kind {
 	case Append:
 		if !b.log.append(a.records...) {

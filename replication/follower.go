@@ -91,18 +91,21 @@ func (f *Follower) Ask(p Position) Position {
 	return p
 }
 
-// Answered says what to do with the answer to a question asked in an epoch, at a position. start, end and ends are the
-// log's.
-func (f *Follower) Answered(epoch wire.LeaderEpoch, asked Position, a Answer, start, end wire.Offset, ends EpochEnds) Action {
+// Answered says what to do with the answer to a question asked in an epoch, at a position. start, at and ends are the log's as it is now:
+// at is the position that it would be asked at.
+func (f *Follower) Answered(epoch wire.LeaderEpoch, asked Position, a Answer, start wire.Offset, at Position, ends EpochEnds) Action {
 	if epoch != f.epoch {
 		return Action{Kind: Ignore}
 	}
 	if f.refetch {
 		return f.heard(a)
 	}
-	if asked.Offset != end {
-		return Action{Kind: Ignore} // the log was cut or filled meanwhile
+	// The log was cut or filled meanwhile. Cut and filled, it may end where it did, with another record there: an answer that says where the
+	// logs parted before that would have this one cut, which the leader counts by now.
+	if asked != at {
+		return Action{Kind: Ignore}
 	}
+	end := at.Offset
 	switch a.Code {
 	case wire.ErrNone:
 	case wire.ErrOffsetOutOfRange:

@@ -36,7 +36,7 @@ func TestFollowerTruncation(t *testing.T) {
 		{"nothing of ours is that old", Answer{Diverges: true, DivergingEpoch: 0, DivergingEnd: 10}, epochEnds(100, [2]int64{1, 20}), 20},
 	} {
 		f := NewFollower(7, false)
-		a := f.Answered(7, Position{100, 3}, c.answer, 20, 100, c.ends)
+		a := f.Answered(7, Position{100, 3}, c.answer, 20, Position{100, 3}, c.ends)
 		if a.Kind != Truncate || a.Offset != c.want || f.Validated() {
 			t.Errorf("%s: %+v, want a cut to %d", c.name, a, c.want)
 		}
@@ -47,23 +47,27 @@ func TestFollowerTruncation(t *testing.T) {
 func TestFollowerTakesMarksOnlyWhenLogsAgree(t *testing.T) {
 	f := NewFollower(7, false)
 	ends := epochEnds(100, [2]int64{3, 0})
-	if a := f.Answered(7, Position{100, 3}, Answer{Diverges: true, DivergingEpoch: 3, DivergingEnd: 50, HighWatermark: 90}, 0, 100, ends); a.HighWatermark != 0 || f.Validated() {
+	if a := f.Answered(7, Position{100, 3}, Answer{Diverges: true, DivergingEpoch: 3, DivergingEnd: 50, HighWatermark: 90}, 0, Position{100, 3}, ends); a.HighWatermark != 0 || f.Validated() {
 		t.Fatalf("%+v", a)
 	}
-	if a := f.Answered(7, Position{50, 3}, Answer{HighWatermark: 90, LogStart: 5, Records: 10, First: 50}, 0, 50, ends); a.Kind != Append || a.HighWatermark != 90 || a.LogStart != 5 || !f.Validated() {
+	if a := f.Answered(7, Position{50, 3}, Answer{HighWatermark: 90, LogStart: 5, Records: 10, First: 50}, 0, Position{50, 3}, ends); a.Kind != Append || a.HighWatermark != 90 || a.LogStart != 5 || !f.Validated() {
 		t.Fatalf("%+v", a)
 	}
 }
 
 func TestFollowerIgnoresAnswersToOtherQuestions(t *testing.T) {
 	f := NewFollower(7, false)
-	if a := f.Answered(6, Position{100, 3}, Answer{}, 0, 100, nil); a.Kind != Ignore {
+	if a := f.Answered(6, Position{100, 3}, Answer{}, 0, Position{100, 3}, nil); a.Kind != Ignore {
 		t.Fatalf("another epoch: %+v", a)
 	}
-	if a := f.Answered(7, Position{90, 3}, Answer{}, 0, 100, nil); a.Kind != Ignore {
+	if a := f.Answered(7, Position{90, 3}, Answer{}, 0, Position{100, 3}, nil); a.Kind != Ignore {
 		t.Fatalf("another position: %+v", a)
 	}
-	if a := f.Answered(7, Position{100, 3}, Answer{Records: 10, First: 99}, 0, 100, nil); a.Kind != Fail {
+	parted := Answer{Diverges: true, DivergingEpoch: 3, DivergingEnd: 99}
+	if a := f.Answered(7, Position{100, 3}, parted, 0, Position{100, 7}, epochEnds(100, [2]int64{3, 0}, [2]int64{7, 99})); a.Kind != Ignore {
+		t.Fatalf("another record at the end (simulation, seed 417625): %+v", a)
+	}
+	if a := f.Answered(7, Position{100, 3}, Answer{Records: 10, First: 99}, 0, Position{100, 3}, nil); a.Kind != Fail {
 		t.Fatalf("records from before the end: %+v", a)
 	}
 }
@@ -74,14 +78,14 @@ func TestAnEmptyLogBeginsWithTheBatchThatDeletionsCutInto(t *testing.T) {
 	a := Answer{HighWatermark: 140, LogStart: 100, Records: 10, First: 82, Last: 120}
 	f := NewFollower(7, false)
 	want := Action{Kind: AppendFrom, Offset: 82, HighWatermark: 140, LogStart: 100}
-	if got := f.Answered(7, Position{100, wire.NoLeaderEpoch}, a, 100, 100, nil); got != want || !f.Validated() {
+	if got := f.Answered(7, Position{100, wire.NoLeaderEpoch}, a, 100, Position{100, wire.NoLeaderEpoch}, nil); got != want || !f.Validated() {
 		t.Errorf("%+v, validated %v", got, f.Validated())
 	}
-	if got := NewFollower(7, false).Answered(7, Position{100, 3}, a, 90, 100, nil); got.Kind != Fail {
+	if got := NewFollower(7, false).Answered(7, Position{100, 3}, a, 90, Position{100, 3}, nil); got.Kind != Fail {
 		t.Errorf("a log with records: %+v", got)
 	}
 	a.Last = 99
-	if got := NewFollower(7, false).Answered(7, Position{100, wire.NoLeaderEpoch}, a, 100, 100, nil); got.Kind != Fail {
+	if got := NewFollower(7, false).Answered(7, Position{100, wire.NoLeaderEpoch}, a, 100, Position{100, wire.NoLeaderEpoch}, nil); got.Kind != Fail {
 		t.Errorf("a batch that ends before the log starts: %+v", got)
 	}
 }
@@ -99,7 +103,7 @@ func TestFollowerOutOfRange(t *testing.T) {
 		{"a log with records is never emptied for that", Position{100, 3}, 50, Action{Kind: Retry}},
 		{"the leader did not say where it starts", Position{100, 3}, -1, Action{Kind: Retry}},
 	} {
-		if a := NewFollower(7, false).Answered(7, c.asked, Answer{Code: out, LogStart: c.start}, 0, 100, nil); a != c.want {
+		if a := NewFollower(7, false).Answered(7, c.asked, Answer{Code: out, LogStart: c.start}, 0, c.asked, nil); a != c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, a, c.want)
 		}
 	}
@@ -112,11 +116,11 @@ func TestSuspectLogIsFetchedAnew(t *testing.T) {
 		t.Fatalf("%+v", q)
 	}
 	for _, code := range []wire.ErrorCode{wire.ErrNotLeaderOrFollower, wire.ErrUnknownLeaderEpoch, wire.ErrKafkaStorageError} {
-		if a := f.Answered(7, Position{0, -1}, Answer{Code: code, LogStart: -1}, 0, 100, nil); a.Kind != Retry {
+		if a := f.Answered(7, Position{0, -1}, Answer{Code: code, LogStart: -1}, 0, Position{100, 3}, nil); a.Kind != Retry {
 			t.Fatalf("%s: %+v", code, a)
 		}
 	}
-	if a := f.Answered(7, Position{0, -1}, Answer{Code: wire.ErrOffsetOutOfRange, LogStart: 30}, 0, 100, nil); a != (Action{Kind: Restart, Offset: 30}) {
+	if a := f.Answered(7, Position{0, -1}, Answer{Code: wire.ErrOffsetOutOfRange, LogStart: 30}, 0, Position{100, 3}, nil); a != (Action{Kind: Restart, Offset: 30}) {
 		t.Fatalf("%+v", a)
 	}
 	if q := f.Ask(Position{30, wire.NoLeaderEpoch}); q.Offset != 30 {

@@ -123,7 +123,7 @@ func (p *Partition) Take(q Question, a replication.Answer, records []byte) (repl
 
 // decide asks the pure follower. before is whether the log was known to agree with the leader's.
 func (p *Partition) decide(q Question, a replication.Answer) (before bool, _ replication.Action) {
-	start, end := p.log.Start(), p.log.End()
+	start, at := p.log.Start(), p.position()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.mu.follower
@@ -131,7 +131,7 @@ func (p *Partition) decide(q Question, a replication.Answer) (before bool, _ rep
 		return false, replication.Action{Kind: replication.Ignore}
 	}
 	before = f.Validated()
-	return before, f.Answered(q.Epoch, q.Position, a, start, end, p.log.EpochEndOffset)
+	return before, f.Answered(q.Epoch, q.Position, a, start, at, p.log.EpochEndOffset)
 }
 
 // appendFollowing writes what the leader gave, and takes over its marks.
