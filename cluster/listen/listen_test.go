@@ -449,8 +449,11 @@ func TestASlowClientHoldsUpNobodyWhoAnswers(t *testing.T) {
 	}
 	body := func(i int32) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 1000+int(i)*50) }
 	var ranges atomic.Int64
-	for range n { // far more than the socket's buffers hold
-		r := <-requests
+	var all []*Request // answered when all are read: what is answered before its Handle has returned is written by the reader, which may wait
+	for range n {
+		all = append(all, <-requests)
+	}
+	for _, r := range all { // far more than the socket's buffers hold
 		b := body(r.Header.CorrelationID)
 		head := wire.AppendInt32(wire.AppendInt32(nil, int32(4+len(b))), r.Header.CorrelationID)
 		ranges.Add(1)
