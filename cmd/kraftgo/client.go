@@ -89,6 +89,10 @@ func names(c *cli.Context, what string, least, most int) ([]string, error) {
 	return list, nil
 }
 
+// metadataMinAge is how soon metadata is asked for again. franz-go's five seconds would be the pause after a leader has died: what is asked
+// for at once names the dead leader still, until the others have elected one.
+const metadataMinAge = 250 * time.Millisecond
+
 // settings are a client's address and options, from flags, environment and file.
 type settings struct {
 	servers []string
@@ -125,7 +129,7 @@ func newSettings(list string, given bool, name string) (settings, error) {
 	}
 	options = append([]kgo.Opt{
 		kgo.SeedBrokers(servers...), kgo.ClientID("kraftgo"), kgo.SoftwareNameAndVersion("kraftgo", "client"),
-		kgo.DialTimeout(5 * time.Second), kgo.DisableClientMetrics(),
+		kgo.DialTimeout(5 * time.Second), kgo.DisableClientMetrics(), kgo.MetadataMinAge(metadataMinAge),
 	}, options...)
 	return settings{servers: servers, options: options}, nil
 }
