@@ -65,6 +65,16 @@ func (c *epochCache) fits(epoch wire.LeaderEpoch, offset wire.Offset) bool {
 	return n == 0 || c.mu.entries[n-1].epoch <= epoch
 }
 
+// before is the epoch of the last record below offset.
+func (c *epochCache) before(offset wire.Offset) wire.LeaderEpoch {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.backedLocked(offset); n > 0 {
+		return c.mu.entries[n-1].epoch
+	}
+	return wire.NoLeaderEpoch
+}
+
 func (c *epochCache) latest() wire.LeaderEpoch {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,6 +13,9 @@ import (
 // scanBytes is how much a scan reads at once, larger batches apart.
 const scanBytes = 1 << 20
 
+// sector is what a disk writes whole or not at all, in bytes.
+const sector = 512
+
 // recovery is one pass over what may not have been synced.
 type recovery struct {
 	point   wire.Offset // below it nothing is read without need, and nothing cut
@@ -204,27 +207,42 @@ func (l *Log) recoverSegment(v *recovery, s *segment) (int64, error) {
 	return position, err
 }
 
+// accepted is the batch that a scan took last, with what is needed to take it back.
+type accepted struct {
+	header   batch.Header // nil: none
+	position int64
+	next     wire.Offset      // of what is before it
+	epoch    wire.LeaderEpoch // the latest before it
+	index    indexBuilder     // without it
+}
+
 // scan reads batches from position to size and takes note of each. Where there is none it stops, unless that is below the
 // recovery point: then it goes on with the next sound batch.
 func (l *Log) scan(v *recovery, s *segment, f *openFile, position, size int64, b *indexBuilder) (int64, error) {
 	r := scanner{f: f, size: size, buf: make([]byte, 0, min(scanBytes, size-position))}
 	defer func() { v.report.BytesRead += r.read }()
+	var last accepted
+	var head [batch.HeaderSize]byte
 	for position < size {
 		h, err := r.batchAt(position)
 		if err != nil && !errors.Is(err, ErrCorrupt) {
 			return position, err
 		}
-		// Offset and epoch are outside the checksum, and may be torn off when they lie across two sectors.
-		if err == nil && (h.BaseOffset() < max(v.next, s.base) || h.LastOffset()-s.base >= 1<<31 ||
-			!l.epochs.fits(h.LeaderEpoch(), h.BaseOffset())) {
-			err = fmt.Errorf("%w: offset %d of epoch %d after %d", ErrCorrupt, h.BaseOffset(), h.LeaderEpoch(), v.next)
-		}
 		if err == nil {
-			b.add(s, h, position)
-			l.epochs.assign(h.LeaderEpoch(), h.BaseOffset())
-			v.next = max(v.next, h.NextOffset())
-			position += int64(len(h))
-			continue
+			if err = l.follows(v, s, h); err == nil {
+				last = accepted{append(head[:0], h[:batch.HeaderSize]...), position, v.next, l.epochs.before(h.BaseOffset()), *b}
+				b.add(s, h, position)
+				l.epochs.assign(h.LeaderEpoch(), h.BaseOffset())
+				v.next = max(v.next, h.NextOffset())
+				position += int64(len(h))
+				continue
+			}
+			if last.wasTooHigh(h) && !tornHead(h, position, v.next) {
+				err = fmt.Errorf("%w: offset %d of epoch %d follows what was said to end at %d", ErrCorrupt, h.BaseOffset(), h.LeaderEpoch(), v.next)
+				position, v.next, *b = last.position, last.next, last.index
+				l.epochs.cutEnd(v.next)
+			}
+			last = accepted{}
 		}
 		if v.next >= v.point && !v.damaged {
 			return position, nil
@@ -243,6 +261,42 @@ func (l *Log) scan(v *recovery, s *segment, f *openFile, position, size int64, b
 		position = after
 	}
 	return position, nil
+}
+
+// follows checks that a batch with a right checksum may come after what was read so far: offset and epoch are outside the checksum.
+func (l *Log) follows(v *recovery, s *segment, h batch.Header) error {
+	base, noted := h.BaseOffset(), l.config.Kept.Noted
+	switch {
+	case base < max(v.next, s.base), h.LastOffset()-s.base >= 1<<31, !l.epochs.fits(h.LeaderEpoch(), base):
+	case s.sealed && h.NextOffset() > s.endOffset(): // the next segment's
+	case v.next < noted && noted <= base && noted > l.config.Kept.LogStart && !v.damaged: // some batch did end there
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: offset %d of epoch %d after %d", ErrCorrupt, base, h.LeaderEpoch(), v.next)
+}
+
+// wasTooHigh tells whether it is rather the accepted batch that has a wrong offset or epoch than the one after it, which falls behind it
+// and would not without it.
+func (a *accepted) wasTooHigh(h batch.Header) bool {
+	switch x := a.header; {
+	case x == nil:
+		return false
+	case h.BaseOffset() < x.NextOffset():
+		return x.BaseOffset() > a.next && h.BaseOffset() >= a.next
+	default:
+		return h.LeaderEpoch() < x.LeaderEpoch() && h.LeaderEpoch() >= a.epoch
+	}
+}
+
+// tornHead tells whether a batch has a wrong offset since the sector in which its head begins was never written: then it is of a torn
+// tail. The length, behind the offset, is there.
+func tornHead(h batch.Header, position int64, next wire.Offset) bool {
+	lost := sector - position%sector // bytes of the head
+	if lost > 8 {
+		return lost < 12 && h.BaseOffset() == 0
+	}
+	return uint64(h.BaseOffset()) == uint64(next)&(1<<(64-8*lost)-1)
 }
 
 // recoveryStart returns the position of the first batch that reaches past the recovery point, found by the index and the
