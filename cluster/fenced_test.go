@@ -39,6 +39,21 @@ func produceAt(t *testing.T, c *kgo.Client, broker int32, topic string, id [16]b
 	return answer.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 }
 
+// fetchAt asks a broker for records of partition 0 of a topic as a consumer does, and returns the error code.
+func fetchAt(t *testing.T, c *kgo.Client, broker int32, id [16]byte, offset int64) int16 {
+	t.Helper()
+	q := kmsg.NewPtrFetchRequest()
+	q.Version, q.MaxBytes, q.SessionEpoch = 13, 1<<20, -1
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.FetchOffset, p.PartitionMaxBytes = offset, 1<<20
+	q.Topics = []kmsg.FetchRequestTopic{{TopicID: id, Partitions: []kmsg.FetchRequestTopicPartition{p}}}
+	answer, err := c.Broker(int(broker)).RetriableRequest(limited(t), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.(*kmsg.FetchResponse).Topics[0].Partitions[0].ErrorCode
+}
+
 // A leader whose session has run out may have been fenced, and another may lead: it does not say that it has what only it has, and names
 // who leads, as far as it knows (KIP-951). What all have that are in sync, it may say: so the cluster outlives its controller.
 func TestALeaderThatMayBeFencedSpeaksForTheISRAlone(t *testing.T) {
@@ -61,6 +76,9 @@ func TestALeaderThatMayBeFencedSpeaksForTheISRAlone(t *testing.T) {
 	for _, c := range []*kgo.Client{one, all} {
 		eventually(t, "it takes records", func() bool { return produceAt(t, c, own.Broker(), "t", id).ErrorCode == 0 })
 	}
+	if code := fetchAt(t, all, own.Broker(), id, 1<<40); code != kerr.OffsetOutOfRange.Code {
+		t.Errorf("fetch past the end: %d", code)
+	}
 	// Without a majority nobody can tell this broker that it is not fenced.
 	nodes[0].Stop()
 	nodes[1].Stop()
@@ -71,5 +89,13 @@ func TestALeaderThatMayBeFencedSpeaksForTheISRAlone(t *testing.T) {
 	}
 	if p := produceAt(t, all, own.Broker(), "t", id); p.ErrorCode != 0 {
 		t.Errorf("acks=all: %+v", p)
+	}
+	// A consumer that has read more from the new leader must not begin anew for what the old one says. (Level 2 of the simulation, seed
+	// 200408: it began at 0.)
+	if code := fetchAt(t, all, own.Broker(), id, 1<<40); code != kerr.NotLeaderForPartition.Code {
+		t.Errorf("fetch past the end of what may be the old leader's log: %d", code)
+	}
+	if code := fetchAt(t, all, own.Broker(), id, 0); code != 0 {
+		t.Errorf("fetch of what it has: %d", code)
 	}
 }

@@ -191,7 +191,7 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 	stable := log.LastStableOffset(high)
 	switch c := replication.Compare(replication.Position{Offset: t.Offset, LastEpoch: t.LastEpoch}, log.EpochEndOffset); {
 	case c.Unknown:
-		o.code = wire.ErrOffsetOutOfRange
+		o.code = f.outOfRange()
 		return
 	case c.Diverges:
 		o.diverging, o.divergeEpoch, o.divergeEnd = true, c.Epoch, c.End
@@ -222,6 +222,9 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 		return
 	}
 	if o.code = code; code != wire.ErrNone {
+		if code == wire.ErrOffsetOutOfRange {
+			o.code = f.outOfRange()
+		}
 		return
 	}
 	o.highWatermark, o.lastStable, o.logStart = high, stable, log.Start()
@@ -232,6 +235,15 @@ func (f *fetch) readOne(o *fetched, t *replica.Target) {
 	if f.version < downConvertFrom && o.size > 0 {
 		f.downConvert(o, t.Offset)
 	}
+}
+
+// outOfRange is the answer for an offset that the log does not have. A consumer believes it, and begins anew where it was told to: so
+// whoever may have been replaced, and have less than the new leader, sends it there instead. Kafka's broker does not look.
+func (f *fetch) outOfRange() wire.ErrorCode {
+	if f.follower == wire.NoBroker && !f.broker.Alive() {
+		return wire.ErrNotLeaderOrFollower
+	}
+	return wire.ErrOffsetOutOfRange
 }
 
 // throttle bounds what a follower is given of a throttled partition: what is allowed at the moment, beside what this answer has of others.
