@@ -55,7 +55,7 @@ sim-seed N:
 sim-twice N:
     SIM_SEED={{N}} go test ./cluster/sim -run 'TestSimulateTwice$' -v
 
-# known mistakes, one after the other: the simulation must find each within 200 seeds (one takes 5,000), the explorer four of them; by which rule is told
+# known mistakes, one after the other: the simulation must find each within 200 seeds (one takes 5,000), the explorer six of them; by which rule is told
 mutants:
     .ci/mutants
 

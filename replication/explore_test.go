@@ -63,6 +63,8 @@ func exploreRuns() []exploreRun {
 		{"power", false, bounds{durability: Fsync, minInSync: 1, records: 2, leaderEpoch: 1, partitionEpoch: 2, losses: 1}},
 		{"page-cache", false, bounds{durability: Replicated, minInSync: 2, records: 1, leaderEpoch: 1, partitionEpoch: 3, losses: 1, delays: 1}},
 		{"copies", false, bounds{durability: Replicated, minInSync: 1, outside: third, records: 1, leaderEpoch: 0, partitionEpoch: 3, fences: 1, delays: 1, copies: 1}},
+		{"late", false, bounds{durability: Replicated, minInSync: 1, outside: third, records: 2, leaderEpoch: 1, partitionEpoch: 1, fences: 1, onlyLeaders: true, delays: 1}},
+		{"later", true, bounds{durability: Replicated, minInSync: 1, outside: third, records: 2, leaderEpoch: 1, partitionEpoch: 3, fences: 1, delays: 1}},
 		{"leaders", true, bounds{durability: Replicated, minInSync: 1, records: 2, leaderEpoch: 2, partitionEpoch: 2, fences: 2, onlyLeaders: true}},
 		{"fences", true, bounds{durability: Replicated, minInSync: 1, records: 2, leaderEpoch: 2, partitionEpoch: 2, fences: 2}},
 		{"power-two", true, bounds{durability: Fsync, minInSync: 2, outside: third, records: 1, leaderEpoch: 2, partitionEpoch: 3, losses: 1, delays: 1}},
@@ -214,10 +216,10 @@ func (e *explorer) expandLeader(w *world, i int, try func(string, int, int, func
 
 func (e *explorer) expandFollower(w *world, i int, try func(string, int, int, func(*world) bool)) {
 	b := &w.brokers[i]
-	try("fetches", i, 0, func(n *world) bool { n.ask(i); return n.serveNow(i) && n.takeNow(i) })
+	try("fetches", i, 0, func(n *world) bool { return n.fetch(i, n.ask(i)) })
 	if w.delays < e.delays {
-		try("sends a fetch", i, 0, func(n *world) bool { n.delays++; n.ask(i); return true })
-		try("fetches, and the answer is late", i, 0, func(n *world) bool { n.delays++; n.ask(i); return n.serveNow(i) })
+		try("sends a fetch", i, 0, func(n *world) bool { n.delays++; n.brokers[i].fetch = n.ask(i); return true })
+		try("fetches, and the answer is late", i, 0, func(n *world) bool { n.delays++; return n.fetchLate(i, n.ask(i)) })
 	}
 	if e.durability == Fsync && b.follower.Validated() {
 		try("reports", i, 0, func(n *world) bool { n.tell(i); return n.hearNow(i) })
@@ -245,13 +247,7 @@ func (e *explorer) expandMessages(w *world, i int, try func(string, int, int, fu
 		}
 	}
 	fetch, report, wish, answer := b.fetch, b.report, b.alter, b.answer
-	arrives("its fetch arrives", fetch != nil, func(n *world) bool {
-		if !n.serveNow(i) {
-			return false
-		}
-		n.takeNow(i) // nobody may wait for it any more
-		return true
-	}, func(b *toyBroker) { b.fetch = fetch })
+	arrives("its fetch arrives", fetch != nil, func(n *world) bool { return n.fetchNow(i) }, func(b *toyBroker) { b.fetch = fetch })
 	arrives("its report arrives", report != nil, func(n *world) bool { return n.hearNow(i) }, func(b *toyBroker) { b.report = report })
 	arrives("its question arrives", wish != nil, func(n *world) bool { return n.decideNow(e.controller, i) }, func(b *toyBroker) { b.alter = wish })
 	arrives("it takes an answer", answer != nil, func(n *world) bool { return n.takeNow(i) }, func(b *toyBroker) { b.answer = answer })

@@ -45,8 +45,8 @@ type world struct {
 	fault string // the first rule that was broken
 }
 
-// toyBroker is a broker with its replica. The messages are those that it sent last; each may arrive at any time until the next of its
-// kind replaces it: then it is lost. Most arrive at once, and are never seen here.
+// toyBroker is a broker with its replica. The messages are those that were late when it sent them; each may arrive at any time, after
+// others that it sent later, until the next late one of its kind replaces it: then it is lost. Most arrive at once, and are never seen here.
 type toyBroker struct {
 	up    bool
 	lost  bool             // its machine went down since it last registered
@@ -229,17 +229,18 @@ func (w *world) sync(i int) {
 	}
 }
 
-// ask sends a follower's next question.
-func (w *world) ask(i int) {
+// ask is a follower's next question.
+func (w *world) ask(i int) *toyFetch {
 	b := &w.brokers[i]
-	b.fetch = &toyFetch{b.leaderID, b.epoch, b.follower.Epoch(), b.follower.Ask(b.log.position())}
+	return &toyFetch{b.leaderID, b.epoch, b.follower.Epoch(), b.follower.Ask(b.log.position())}
 }
 
-// serve answers a follower's question, as the fetch handler does. ok is false when nothing comes of it.
-func (w *world) serve(i int, q *toyFetch) (ok bool) {
+// serve answers a follower's question, as the fetch handler does. The answer is nil when nobody waits for it any more; ok is false when
+// nothing comes of the question.
+func (w *world) serve(i int, q *toyFetch) (_ *toyAnswer, ok bool) {
 	b := &w.brokers[q.to]
 	if !b.up || b.leader == nil || b.leader.Fence(q.epoch) != wire.ErrNone {
-		return false // the answer would have it wait
+		return nil, false // the answer would have it wait
 	}
 	a := &toyAnswer{epoch: q.epoch, asked: q.at, answer: Answer{HighWatermark: b.watermark}}
 	c := Compare(q.at, b.log.endOf)
@@ -252,14 +253,32 @@ func (w *world) serve(i int, q *toyFetch) (ok bool) {
 		a.records = b.log.records[q.at.Offset:]
 		a.answer.Records, a.answer.First = len(a.records), q.at.Offset
 		if _, code := b.leader.Fetched(0, brokerID(i), q.broker, q.at.Offset); code != wire.ErrNone {
-			return false
+			return nil, false
 		}
 		w.own(int(q.to))
 	}
-	if f := &w.brokers[i]; f.up && f.epoch == q.broker && f.follower != nil && f.follower.Epoch() == q.epoch {
-		f.answer = a // else nobody waits for it any more
+	if f := &w.brokers[i]; !f.up || f.epoch != q.broker || f.follower == nil || f.follower.Epoch() != q.epoch {
+		return nil, true
 	}
-	return true
+	return a, true
+}
+
+// fetch has a follower's question answered at once, and the answer taken.
+func (w *world) fetch(i int, q *toyFetch) bool {
+	a, ok := w.serve(i, q)
+	if a != nil {
+		w.take(i, a)
+	}
+	return ok
+}
+
+// fetchLate has it answered at once, and the answer is under way.
+func (w *world) fetchLate(i int, q *toyFetch) bool {
+	a, ok := w.serve(i, q)
+	if a != nil {
+		w.brokers[i].answer = a
+	}
+	return ok
 }
 
 // take does what an answer asks for.
@@ -287,10 +306,10 @@ func (w *world) take(i int, a *toyAnswer) {
 
 // What is under way arrives, and is gone.
 
-func (w *world) serveNow(i int) bool {
+func (w *world) fetchNow(i int) bool {
 	q := w.brokers[i].fetch
 	w.brokers[i].fetch = nil
-	return w.serve(i, q)
+	return w.fetch(i, q)
 }
 
 func (w *world) takeNow(i int) bool {

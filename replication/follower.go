@@ -102,7 +102,7 @@ func (f *Follower) Answered(epoch wire.LeaderEpoch, asked Position, a Answer, st
 	}
 	// The log was cut or filled meanwhile. Cut and filled, it may end where it did, with another record there: an answer that says where the
 	// logs parted before that would have this one cut, which the leader counts by now.
-	if asked != at {
+	if asked != at && (!mutant.AnswersByOffset || asked.Offset != at.Offset) {
 		return Action{Kind: Ignore}
 	}
 	end := at.Offset

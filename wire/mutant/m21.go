@@ -1,0 +1,5 @@
+//go:build mutant_m21
+
+package mutant
+
+const active = 21
