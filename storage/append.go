@@ -70,6 +70,11 @@ func (l *Log) appendLeaderLocked(a *Append) (r Appended, code wire.ErrorCode, er
 		}
 		if h.ProducerID() != wire.NoProducerID {
 			old, duplicate, code := l.mu.producers.stageBatch(&l.mu.staging, h, next, a, l.mu.options.VerifyTransactions)
+			if code == wire.ErrOutOfOrderSequenceNumber && a.Origin == FromClient {
+				if old, duplicate = l.againLocked(h); duplicate {
+					code = wire.ErrNone
+				}
+			}
 			if code != wire.ErrNone {
 				return r, code, nil
 			}
