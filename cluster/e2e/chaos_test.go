@@ -17,6 +17,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
 	"github.com/kraftgo/kraftgo/cluster/e2e/acked"
 )
 
@@ -341,6 +343,7 @@ func TestChaos(t *testing.T) {
 		a.landed[name]++
 		if a.random.IntN(4) == 0 {
 			noneSilent(t, w)
+			a.javaGoesOn(java, admin)
 			pauseFor(t, time.Duration(a.random.IntN(3000))*time.Millisecond)
 		}
 		t.Logf("%6.1f s: %d acknowledged meanwhile", time.Since(start).Seconds(), w.Acked()-acknowledged)
@@ -349,6 +352,7 @@ func TestChaos(t *testing.T) {
 	healed := time.Now()
 	allInSync(t, admin, "t")
 	noneSilent(t, w)
+	a.javaGoesOn(java, admin)
 	heal := time.Since(healed)
 	pauseFor(t, 2*time.Second)
 	t.Logf("healed in %s; acknowledged before %d, during %d, after %d; faults %v", heal, before, during-before, w.Acked()-during, a.landed)
@@ -365,6 +369,26 @@ func TestChaos(t *testing.T) {
 	for _, topic := range []string{"t", "java"} {
 		allInSync(t, admin, topic)
 		a.sameReplicas(topic, 12)
+	}
+}
+
+// javaGoesOn waits until the Java producer has an acknowledgement of each partition, as noneSilent does for the other.
+func (a *arena) javaGoesOn(java *steady, admin *kadm.Client) {
+	if java == nil {
+		return
+	}
+	now := time.Now()
+	for deadline := now.Add(30 * time.Second); java.w.Silent(now) > 0; pauseFor(a.t, 10*time.Millisecond) {
+		if time.Now().Before(deadline) {
+			continue
+		}
+		silent := map[int32]struct{}{}
+		for _, p := range java.w.SilentOnes(now) {
+			silent[int32(p)] = struct{}{}
+		}
+		producers, err := admin.DescribeProducers(a.t.Context(), kadm.TopicsSet{"java": silent})
+		topics, lerr := admin.ListTopics(a.t.Context(), "java")
+		a.t.Fatalf("partitions of the Java producer take no records for half a minute: %+v (%v); %+v (%v); it said %s", producers, err, topics["java"].Partitions, lerr, &java.problems)
 	}
 }
 

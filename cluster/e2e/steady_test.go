@@ -27,6 +27,7 @@ type steady struct {
 	read     map[string]int64 // offset by partition and sequence, as the consumer got it
 	last     map[int32]int64  // the offset that the consumer got last
 	failed   int
+	failures []string // when, and what it said
 	wrong    []string
 	sent     int64
 	problems tail
@@ -90,6 +91,7 @@ func (s *steady) listen(from io.Reader) {
 			s.read[key], s.last[p] = offset, offset
 		case kind == "f":
 			s.failed++
+			s.failures = append(s.failures, time.Now().Format("15:04:05.000 ")+line)
 		case kind == "end":
 			if _, err := fmt.Sscan(line, &kind, &s.sent); err != nil {
 				s.wrong = append(s.wrong, line)
@@ -124,6 +126,9 @@ func (s *steady) sound() {
 			missed++
 		}
 	})
+	for _, f := range s.failures[:min(len(s.failures), 40)] {
+		s.t.Logf("Java: %s", f)
+	}
 	s.t.Logf("Java: sent %d, not acknowledged %d; %s; its consumer read %d, of the acknowledged it missed %d", s.sent, s.failed, v, len(s.read), missed)
 	if err != nil || !v.Sound() || v.Acked == 0 || missed > 0 || len(s.wrong) > 0 {
 		s.t.Errorf("%v, %v, missed %d, %q", v, err, missed, s.wrong[:min(len(s.wrong), 5)])

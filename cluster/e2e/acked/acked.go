@@ -177,17 +177,19 @@ func (w *Writer) Took(from, to time.Time) (p50, p99 time.Duration, n int) {
 }
 
 // Silent returns the number of partitions that had no acknowledgement since a time.
-func (w *Writer) Silent(since time.Time) int {
+func (w *Writer) Silent(since time.Time) int { return len(w.SilentOnes(since)) }
+
+// SilentOnes returns which they are.
+func (w *Writer) SilentOnes(since time.Time) (partitions []int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n := 0
 	for i := range w.partitions {
 		t := w.partitions[i].times
 		if len(t) == 0 || t[len(t)-1].Before(since) {
-			n++
+			partitions = append(partitions, i)
 		}
 	}
-	return n
+	return partitions
 }
 
 // Stop ends the writing, and waits for what is under way, as long as ctx lasts.

@@ -23,6 +23,7 @@ import org.apache.kafka.common.TopicPartition;
 public final class Steady {
     static final PrintStream OUT = new PrintStream(new BufferedOutputStream(System.out, 1 << 16), false, StandardCharsets.UTF_8);
     static volatile boolean stopped;
+    static volatile boolean written; // all that was sent is acknowledged, or has failed
 
     public static void main(String[] args) throws Exception {
         String topic = args[1];
@@ -78,6 +79,7 @@ public final class Steady {
                 }
             }
         }
+        written = true;
         reader.join();
         say("end " + sent);
         OUT.flush();
@@ -106,7 +108,6 @@ public final class Steady {
                 consumer.seek(at, 0);
             }
             Map<TopicPartition, Long> ends = new HashMap<>();
-            long quiet = 0; // when the producer had stopped and nothing more came
             while (true) {
                 int n = 0;
                 for (ConsumerRecord<byte[], byte[]> r : consumer.poll(Duration.ofMillis(200))) {
@@ -114,15 +115,8 @@ public final class Steady {
                     String[] words = new String(r.value(), StandardCharsets.UTF_8).split("/");
                     say("r " + r.partition() + " " + words[1] + " " + r.offset());
                 }
-                if (!stopped || n > 0) {
-                    quiet = 0;
+                if (!written || n > 0) {
                     continue;
-                }
-                if (quiet == 0) {
-                    quiet = System.nanoTime();
-                }
-                if (System.nanoTime() - quiet < 5_000_000_000L) {
-                    continue; // the producer sends what it has, and waits for it
                 }
                 ends = consumer.endOffsets(all, Duration.ofSeconds(30));
                 boolean done = true;
