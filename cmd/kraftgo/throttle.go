@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -199,6 +198,30 @@ func (s *session) throttledTopics() ([]string, error) {
 	return out, nil
 }
 
+// throttledBrokers asks which of the running brokers have a rate of their own.
+func (s *session) throttledBrokers() (out []int32, err error) {
+	brokers, err := s.running(nil)
+	if err != nil || len(brokers) == 0 {
+		return nil, err
+	}
+	answers, err := s.admin.DescribeBrokerConfigs(s.ctx, brokers...)
+	if err != nil {
+		return nil, failed("describe the brokers", err)
+	}
+	for _, a := range answers {
+		if a.Err != nil {
+			return nil, answered("describe broker "+a.Name, a.Err, a.ErrMessage)
+		}
+		id, err := strconv.ParseInt(a.Name, 10, 32)
+		if err == nil && slices.ContainsFunc(a.Configs, func(c kadm.Config) bool {
+			return (c.Key == leaderRate || c.Key == followerRate) && c.Source == kmsg.ConfigSourceDynamicBrokerConfig
+		}) {
+			out = append(out, int32(id))
+		}
+	}
+	return out, nil
+}
+
 func reassignUnthrottle(c *cli.Context) error {
 	if _, err := names(c, "argument", 0, 0); err != nil {
 		return err
@@ -208,9 +231,16 @@ func reassignUnthrottle(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		brokers, err := s.running(nil)
-		if err := cmp.Or(err, s.unthrottle(brokers, topics)); err != nil {
+		brokers, err := s.throttledBrokers()
+		if err != nil {
 			return err
+		}
+		if err := s.unthrottle(brokers, topics); err != nil {
+			return err
+		}
+		if len(brokers)+len(topics) == 0 {
+			fmt.Fprintln(c.App.Writer, "nothing is throttled")
+			return nil
 		}
 		fmt.Fprintf(c.App.Writer, "took the throttle from %d brokers and %d topics\n", len(brokers), len(topics))
 		return nil
