@@ -216,6 +216,7 @@ func (a *arena) fillDisk(i int) (undo func()) {
 		if err := os.Remove(filler); err != nil {
 			a.t.Fatal(err)
 		}
+		a.must("sync", "-f", a.mounts[i]) // or the next loss of power would fill the disk again, and a node cannot restore its logs there
 		select {
 		case <-a.nodes[i].exited:
 			a.t.Logf("         node %d had ended", i+1)
